@@ -1,0 +1,1 @@
+"""How the world talks to the sequencer: REST and WebSocket on jupyter_server."""

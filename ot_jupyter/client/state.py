@@ -1,0 +1,464 @@
+"""The client's side of one document: a pure state machine. Messages in, messages out; no socket,
+no clock.
+
+    confirmed ──(pending[0], in flight)──(pending[1:], waiting)──> document
+
+``confirmed`` is the server's state at ``head``; ``document`` is what the user sees. One change is
+in flight at a time; what is typed meanwhile is composed into the next one. An entry that comes is
+either the acknowledgement of what is in flight, or somebody else's: then pending is transformed
+over it, and it over pending.
+
+After any break the client opens the document again with the states it can go back to. The server
+answers with the entries since one of them, or, if it knows none, with the whole document: then the
+client *rebases* (see :meth:`ClientDocument._rebase`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..transforms import (
+    Change,
+    Document,
+    Refused,
+    apply,
+    check_change,
+    compose,
+    invert,
+    is_notebook,
+    segments,
+    transform_changes,
+)
+from ..transforms.diff import diff, diff_text
+from ..transforms.values import Operation
+from .undo import Undo
+
+KNOWN = 500  # confirmed entries that the client can take back
+COMPOSED = 1000  # operations in one change, after that a new one begins
+
+
+class Head(NamedTuple):
+    """A state's name."""
+
+    rev: int
+    hash: str
+
+
+@dataclass(slots=True)
+class Pending:
+    """A change that is not acknowledged. Once it was sent its number and meaning stand."""
+
+    n: int
+    ops: Change
+    sent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """A confirmed entry that can be taken back: the state before it, and how to get there."""
+
+    before: Head
+    n: int  # the own number; 0: somebody else's
+    ops: Change
+    inverse: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """What had no place any more: a cell that somebody removed while text of ours was on its way
+    into it. ``cell`` is the cell as we saw it."""
+
+    id: str
+    cell: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Events:
+    """What the state machine tells. ``change``: operations that take the document from what it was
+    to what it is, and whose they are (``"local"``, ``"remote"``)."""
+
+    change: Callable[[Change, str], None] = lambda ops, origin: None
+    conflict: Callable[[Conflict], None] = lambda conflict: None
+    refused: Callable[[dict[str, Any]], None] = lambda error: None
+    acknowledged: Callable[[int, Head], None] = lambda n, head: None
+
+
+@dataclass(slots=True)
+class ClientDocument:
+    """See the module. Call :meth:`outgoing` after each call that may have something to send."""
+
+    path: str
+    client: str
+    events: Events = field(default_factory=Events)
+    doc: str = ""
+    kind: str | None = None
+    epoch: str = ""
+    head: Head = field(default_factory=lambda: Head(0, ""))
+    confirmed: Document = field(default_factory=dict)
+    document: Document = field(default_factory=dict)
+    pending: list[Pending] = field(default_factory=list)
+    recent: list[Recent] = field(default_factory=list)
+    undo_stack: Undo = field(default_factory=Undo)
+    live: bool = False  # the server follows us on this connection
+    must_open: bool = True
+    in_flight: bool = False
+    read_only: bool = False
+    next_n: int = 1
+    server_n: int = 0  # the last of our numbers that the server has
+
+    # What goes out.
+
+    def outgoing(self) -> dict[str, Any] | None:
+        """The next message to send, or None. Call again until it is None."""
+        if self.must_open:
+            self.must_open = False
+            return self._open()
+        if not self.live or self.in_flight or not self.pending or self.read_only:
+            return None
+        first = self.pending[0]
+        first.sent = self.in_flight = True
+        message = {
+            "type": "submit", "doc": self.doc, "n": first.n, "base": self.head.rev,
+            "ops": first.ops,
+        }  # fmt: skip
+        if first.n != self.server_n + 1:
+            message["skip"] = True
+        return message
+
+    def _open(self) -> dict[str, Any]:
+        message: dict[str, Any] = {"type": "open", "path": self.path, "client": self.client}
+        if self.kind is not None:
+            message["kind"] = self.kind
+        if self.epoch:
+            known = [self.head, *(one.before for one in reversed(self.recent))]
+            message["epoch"] = self.epoch
+            message["known"] = [list(head) for head in known]
+        return message
+
+    def disconnected(self) -> None:
+        """The connection is gone. What is pending stays; runs asked for and not sent do not."""
+        self.live = self.in_flight = False
+        self.must_open = True
+        for one in self.pending:
+            if not one.sent:
+                one.ops = [op for op in one.ops if op["op"] != "run"]
+
+    # What the user does.
+
+    def edit(self, ops: Change, *, undoable: bool = True, of: str = "edit") -> None:
+        """Change the document now; it is sent when it can be.
+
+        Raises :class:`Refused`, and does nothing, if the operations are not well-formed or do not
+        fit the document as it is seen.
+        """
+        check_change(ops, notebook=is_notebook(self.document), from_client=True)
+        inverse = invert(self.document, ops)
+        self.document = apply(self.document, ops)
+        if undoable:
+            self.undo_stack.record(inverse, of=of)
+        last = self.pending[-1] if self.pending else None
+        if last is None or last.sent or len(last.ops) >= COMPOSED or _ends_with_run(last.ops):
+            self.pending.append(Pending(self.next_n, list(ops)))
+            self.next_n += 1
+        else:
+            last.ops = compose(last.ops, ops)
+        self.events.change(ops, "local")
+
+    def undo(self) -> bool:
+        """Take one's own last change back; False if there is none."""
+        return self._step(self.undo_stack.undo, "undo")
+
+    def redo(self) -> bool:
+        """Take one's own last undo back; False if there is none."""
+        return self._step(self.undo_stack.redo, "redo")
+
+    def _step(self, stack: list[Change], of: str) -> bool:
+        while stack:
+            ops = stack.pop()
+            if not ops:
+                continue  # others have removed all that it was about
+            try:
+                self.edit(ops, of=of)
+            except Refused:
+                continue
+            return True
+        return False
+
+    # What comes in.
+
+    def receive(self, message: dict[str, Any]) -> None:
+        """Take a message of the server about this document."""
+        kind = message["type"]
+        if kind == "opened":
+            self._opened(message)
+        elif kind == "entries":
+            self._entries(message)
+        elif kind == "repeated":
+            self._repeated(message)
+        elif kind == "resync":
+            self._reopen()
+        elif kind == "error":
+            self._error(message)
+        elif kind == "renamed":
+            self.path = message["path"]
+
+    def _reopen(self) -> None:
+        self.live = self.in_flight = False
+        self.must_open = True
+
+    def _opened(self, message: dict[str, Any]) -> None:
+        self.doc, self.kind = message["doc"], message["kind"]
+        self.path = message["path"]
+        self.read_only = not message.get("write", True)
+        first = not self.epoch
+        self.server_n = message["n"]
+        if "document" in message:
+            head = Head(message["rev"], message["hash"])
+            if first and not self.pending:
+                self.confirmed = self.document = message["document"]
+            else:
+                self._rebase(message["document"], message["epoch"] == self.epoch)
+            self.head = head
+        else:
+            if message["since"] < self.head.rev:
+                self._take_back(message["since"])
+            for entry in message["entries"]:
+                self._enter(entry)
+        self.epoch = message["epoch"]
+        self.next_n = max(self.next_n, message["n"] + 1)
+        self.live, self.in_flight = True, False
+
+    def _entries(self, message: dict[str, Any]) -> None:
+        if not self.live:
+            return  # of a place in the stream that we have given up
+        before = Head(message["from"] - 1, message["prev"])
+        ahead = before.rev > self.head.rev
+        if (
+            ahead
+            or message["epoch"] != self.epoch
+            or (before.rev == self.head.rev and before.hash != self.head.hash)
+        ):
+            self._reopen()
+            return
+        for entry in message["entries"]:
+            if entry["rev"] > self.head.rev and self.live:
+                self._enter(entry)
+
+    def _repeated(self, message: dict[str, Any]) -> None:
+        """The server has our number already, and we do not know where: look at the log again."""
+        if self.pending and self.pending[0].n == message["n"]:
+            self._reopen()
+
+    def _error(self, message: dict[str, Any]) -> None:
+        n = message.get("n")
+        if n is not None and not message.get("taken"):
+            if message["code"] == "forbidden":
+                self.read_only = True
+                self.in_flight = False
+            else:
+                self._reopen()
+        self.events.refused(message)
+
+    # Entries.
+
+    def _enter(self, entry: dict[str, Any]) -> None:
+        """Take the entry after the head."""
+        n = entry["n"]
+        own = "client" not in entry or entry["client"] == self.client
+        index = next((i for i, one in enumerate(self.pending) if one.n == n), None) if own else None
+        if "ops" not in entry and index is None:  # an acknowledgement of we know not what
+            self._reopen()
+            return
+        ops: Change = entry["ops"] if "ops" in entry else self.pending[index or 0].ops
+        state = self.confirmed
+        self.recent.append(Recent(self.head, n if own else 0, ops, invert(state, ops)))
+        del self.recent[:-KNOWN]
+        self.confirmed = apply(state, ops)
+        self.head = Head(entry["rev"], entry["hash"])
+        if own:
+            self.server_n = max(self.server_n, n)
+            self.next_n = max(self.next_n, n + 1)
+        if index is None:
+            self._foreign(ops, self.pending)
+            return
+        self._own(state, index, ops)
+        self.in_flight = False
+        self.events.acknowledged(n, self.head)
+
+    def _own(self, state: Document, index: int, ops: Change) -> None:
+        """Our pending change ``index`` is in the log as ``ops``, made for ``state``."""
+        earlier, twin, rest = (
+            self.pending[:index], self.pending[index], self.pending[index + 1 :],
+        )  # fmt: skip
+        self.pending = earlier + rest
+        for one in earlier:
+            seen_before = one.ops
+            one.ops, ops = transform_changes(seen_before, ops, later=True)
+            state = apply(state, seen_before)
+        if ops != twin.ops:
+            # It is there in another form (a rebase, a refusal): take ours back, put that there.
+            self._foreign(invert(state, twin.ops) + ops, rest)
+
+    def _foreign(self, ops: Change, pending: list[Pending]) -> None:
+        """Somebody else's change, made for the state before ``pending`` (the tail of what is
+        pending): pending goes over it, and it over pending into the document."""
+        self._save_conflicts(ops, pending)
+        for one in pending:
+            for lost in _dying(ops, one.ops):
+                self.undo_stack.died(lost)
+            one.ops, ops = transform_changes(one.ops, ops, later=True)
+        if not ops:
+            return
+        self.document = apply(self.document, ops)
+        self.undo_stack.foreign(ops)
+        self.events.change(ops, "remote")
+
+    def _save_conflicts(self, ops: Change, pending: list[Pending]) -> None:
+        """Keep the cells that ``ops`` removes while text of ours is on its way into them."""
+        for cell_id in _removed(ops):
+            cell = self.document["cells"].get(cell_id)
+            if cell is not None and any(_types_in(one.ops, cell_id) for one in pending):
+                self.events.conflict(Conflict(cell_id, cell))
+
+    # Breaks.
+
+    def _take_back(self, rev: int) -> None:
+        """Go back to revision ``rev`` of what is confirmed: foreign entries after it are taken
+        back, our own become pending again under their old numbers."""
+        count = self.head.rev - rev
+        recent, self.recent = self.recent[-count:], self.recent[:-count]
+        without: Change = []  # from the confirmed state to that one without foreign entries
+        own: list[Pending] = []
+        for one in recent:
+            if one.n:
+                self._save_conflicts(without, [Pending(one.n, one.ops)])
+                ops, without = transform_changes(one.ops, without, later=True)
+                own.append(Pending(one.n, ops, sent=True))
+            else:
+                without = one.inverse + without
+        for one in reversed(recent):
+            self.confirmed = apply(self.confirmed, one.inverse)
+        self.head = recent[0].before
+        self._foreign(without, self.pending)
+        self.pending[:0] = own
+
+    def _rebase(self, snapshot: Document, same_log: bool) -> None:
+        """Go over to a state that the server can only give whole.
+
+        First our own entries that it may lack become pending again: in the same log those above
+        the number it has, in a new one those after the state of ours that is nearest to the
+        snapshot (a new log begins with the file, which is some state of the old one). What of
+        pending it has is confirmed. The rest goes over the difference as over an entry.
+        """
+        back = self._first_lost() if same_log else self._nearest(snapshot)
+        if back < self.head.rev:
+            self._take_back(back)
+        state = self.confirmed
+        while self.pending and self.pending[0].n <= self.server_n:
+            state = apply(state, self.pending.pop(0).ops)
+        self._foreign(diff(state, snapshot), self.pending)
+        self.confirmed = snapshot
+        self.recent.clear()
+
+    def _first_lost(self) -> int:
+        """The revision before our first entry that the server lacks."""
+        lost = [one.before.rev for one in self.recent if one.n > self.server_n]
+        return min(lost, default=self.head.rev)
+
+    def _nearest(self, snapshot: Document) -> int:
+        """The newest revision of ours whose state differs least from the snapshot."""
+        state, best = self.confirmed, self.head.rev
+        measure = _Distance(snapshot)
+        least = measure(state)
+        for one in reversed(self.recent):
+            if not least:
+                break
+            state = apply(state, one.inverse)
+            distance = measure(state)
+            if distance < least:
+                least, best = distance, one.before.rev
+        return best
+
+
+class _Distance:
+    """How much of a document is not in another, in characters, roughly. Cells are measured once:
+    the states of a history share most of them."""
+
+    def __init__(self, other: Document) -> None:
+        self.other = other
+        self.measured: dict[tuple[str, int], int] = {}
+        self.kept: list[Any] = []  # an id() stands for an object only while that lives
+
+    def __call__(self, document: Document) -> int:
+        if not is_notebook(document):
+            return _text_distance(document["source"], self.other["source"])
+        cells, others = document["cells"], self.other["cells"]
+        total = sum(len(others[key]["source"]) + 2 for key in others if key not in cells)
+        for key, cell in cells.items():
+            if key not in others:
+                total += len(cell["source"]) + 2
+                continue
+            name = (key, id(cell))
+            if name not in self.measured:
+                self.kept.append(cell)
+                other = others[key]
+                self.measured[name] = _text_distance(cell["source"], other["source"]) + sum(
+                    cell[field] != other[field] for field in ("cell_type", "metadata")
+                )
+            total += self.measured[name]
+        common = [key for key in document["order"] if key in others]
+        other_common = [key for key in self.other["order"] if key in cells]
+        total += sum(a != b for a, b in zip(common, other_common, strict=True))
+        return total + (document["metadata"] != self.other["metadata"])
+
+
+def _text_distance(a: str, b: str) -> int:
+    """The code points that one must type and delete to get from one text to the other."""
+    return sum(len(part) if isinstance(part, str) else max(0, -part) for part in diff_text(a, b))
+
+
+def _ends_with_run(ops: Change) -> bool:
+    return bool(ops) and ops[-1]["op"] == "run"
+
+
+def _removed(ops: Change) -> list[str]:
+    """The cells that a change removes for good."""
+    removed: list[str] = []
+    for one in ops:
+        if "index" in one and one["op"] != "move":
+            cell_id = segments(one["path"])[1]
+            if one["op"] == "remove":
+                removed.append(cell_id)
+            elif cell_id in removed:
+                removed.remove(cell_id)
+    return removed
+
+
+def _types_in(ops: Change, cell_id: str) -> bool:
+    path = f"/cells/{cell_id}/source"
+    return any(
+        one["op"] == "edit"
+        and one["path"] == path
+        and any(isinstance(part, str) for part in one["delta"])
+        for one in ops
+    )
+
+
+def _dying(foreign: Change, own: Change) -> list[Operation]:
+    """The writes of a foreign change in cells that our own change removes, as they would be just
+    before each removal."""
+    lost: list[Operation] = []
+    for index, one in enumerate(own):
+        if one["op"] == "remove" and "index" in one:
+            cell = segments(one["path"])
+            _, there = transform_changes(own[:index], foreign, later=True)
+            lost += [
+                other
+                for other in there
+                if other["op"] not in ("run", "test")
+                and "index" not in other
+                and segments(other["path"])[:2] == cell
+            ]
+    return lost

@@ -1,0 +1,565 @@
+"""The pen: what writes one document's log. Decisions only, no I/O, no clock.
+
+A submission waits in the queue. :meth:`Pen.work` makes one attempt after another: take what
+waits, drop repeats, transform each over what its author had not seen, check and evaluate it on a
+draft, ask the log to append all of it in one step. Only when the log says yes does anything
+become true: state, verdicts, broadcast. If the log says that it moved, the draft and every verdict
+in it are thrown away, and the next attempt starts from the originals.
+
+``work`` is a generator: it yields requests to the log and is sent their results. The server runs
+it over a real log, the simulation in ``tests/fuzz`` over one that loses, delays and forks.
+
+The log may also be *behind* the pen (it lost its tail: the pen appends it again, the same bytes),
+on *another branch* (a fail-over: the pen carries its own branch's entries over to the other), or
+*gone* (the pen puts it back).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from ..transforms import Change, Document, Refused, apply, transform_change, transform_changes
+from ..transforms.invert import invert
+from ..transforms.jsonpatch import test_holds
+from .entry import NOTHING_SEEN, Entry, Head, Seen, Snapshot, advance, chain, fold_seen, judge
+from .entry import make_entry as _make_entry
+from .log import Appended, DocumentRef, Loaded, Moved, NotAppended, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The submission is in the log, durable, at ``head.rev``."""
+
+    head: Head
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The submission is not carried out. ``taken``: its number was used up by an entry without
+    operations, so that a late duplicate is a repeat."""
+
+    code: str
+    message: str
+    pointer: str = ""
+    taken: bool = False
+
+
+Verdict = Accepted | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A change on its way into the log. ``ops`` have passed ``check_change``; they may hold
+    ``test`` operations (from REST), which are evaluated at their place and not logged.
+
+    ``consume``: if it is refused, its number is taken all the same (see :class:`Rejected`).
+    ``answer`` is called once, on the event loop, when the verdict stands.
+    """
+
+    client: str
+    n: int
+    base: int
+    ops: Change
+    user: str
+    answer: Callable[[Verdict], None]
+    skip: bool = False
+    digest: str = ""
+    consume: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one document may cost. Counts, bytes and seconds."""
+
+    window_entries: int = 1000  # kept in memory, for late submissions, resumes and repair
+    window_bytes: int = 8 * 2**20
+    batch: int = 256  # submissions in one append
+    transform_steps: int = 500_000  # operations times entries, for one submission
+    document_bytes: int = 512 * 2**20
+
+
+# Requests to the log.
+
+
+class Append(NamedTuple):
+    """``Log.append``; with no entries it only compares the heads. Result: an ``Outcome``."""
+
+    head: Head
+    entries: list[Entry]
+
+
+class Read(NamedTuple):
+    """``Log.read``. Result: entries."""
+
+    since: int
+
+
+class Load(NamedTuple):
+    """``Log.load``. Result: ``Loaded`` or None."""
+
+
+class Restore(NamedTuple):
+    """``Log.restore``. Result: bool."""
+
+    loaded: Loaded
+
+
+Request = Append | Read | Load | Restore
+Work = Generator[Request, Any, None]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What an attempt would make true."""
+
+    document: Document
+    head: Head
+    entries: list[Entry] = field(default_factory=list)
+    seen: dict[str, Seen] = field(default_factory=dict)
+    verdicts: list[tuple[Submission, Verdict]] = field(default_factory=list)
+
+
+class Carried(NamedTuple):
+    """An entry of a lost branch on its way into the log again, with its author's names."""
+
+    entry: Entry
+    ops: Change
+
+
+class Resumed(NamedTuple):
+    """How a client that comes (back) gets current: it takes back what it has after ``since``, and
+    applies ``entries``; or, where ``since`` is None, it gets the document whole."""
+
+    since: int | None
+    entries: list[Entry]
+
+
+class Pen:
+    """One document's authority in one process. See the module."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        limits: Limits,
+        *,
+        now: Callable[[], str],
+        on_entries: Callable[[list[Entry]], None],
+        on_branch: Callable[[], None],
+    ) -> None:
+        """``now`` gives UTC in ISO 8601. ``on_entries`` hears of entries that became true here,
+        ``on_branch`` that clients hold a branch that is no more: they must resume."""
+        self.limits = limits
+        self.now = now
+        self.on_entries = on_entries
+        self.on_branch = on_branch
+        self.queue: list[Submission] = []
+        self.arrived: list[Entry] = []
+        self.carried: list[Carried] = []
+        self.uncertain = False  # an append may or may not have happened: look before the next
+        self.gone = False  # the document is not in the store any more, under another id perhaps
+        self.retries = 0
+        self.steps = 0  # transforms made, for the metrics
+        self._adopt(loaded)
+
+    def _adopt(self, loaded: Loaded) -> None:
+        """Take the log's word for everything."""
+        self.ref: DocumentRef = loaded.ref
+        self.floor = loaded.floor  # of the log
+        self.anchor = loaded.snapshot  # a state inside the window, to reach later ones from
+        self.window = list(loaded.entries)
+        self.window_floor: Head = loaded.snapshot.head
+        self.window_bytes = sum(len(entry.body) for entry in self.window)
+        self.seen = dict(loaded.seen)
+        self.head: Head = loaded.head
+        document = loaded.snapshot.document
+        for entry in self.window:
+            document = apply(document, entry.ops)
+        self.document: Document = document
+
+    # What others ask.
+
+    def submit(self, submission: Submission) -> None:
+        """Put a submission into the queue."""
+        self.queue.append(submission)
+
+    def arrive(self, entries: list[Entry]) -> None:
+        """Note entries that the log told of; ``work`` takes them up."""
+        self.arrived += entries
+
+    @property
+    def idle(self) -> bool:
+        """Whether ``work`` has nothing to do."""
+        return not (self.queue or self.arrived or self.carried or self.uncertain)
+
+    def entries_after(self, rev: int) -> list[Entry]:
+        """The entries after a revision of the window."""
+        return self.window[rev - self.window_floor.rev :]
+
+    def hash_at(self, rev: int) -> str | None:
+        """The hash of a revision in the window."""
+        if rev == self.window_floor.rev:
+            return self.window_floor.hash
+        index = rev - self.window_floor.rev - 1
+        return self.window[index].hash if 0 <= index < len(self.window) else None
+
+    def document_at(self, rev: int) -> Document | None:
+        """The document at a revision that can be reached from the anchor."""
+        if rev == self.head.rev:
+            return self.document
+        if not self.anchor.rev <= rev < self.head.rev:
+            return None
+        document = self.anchor.document
+        for entry in self.entries_after(self.anchor.rev)[: rev - self.anchor.rev]:
+            document = apply(document, entry.ops)
+        return document
+
+    def resume(self, epoch: str, known: list[Head]) -> Resumed:
+        """How a client gets current that knows these states of that epoch, the newest first."""
+        if epoch == self.ref.epoch:
+            for head in known:
+                if self.hash_at(head.rev) == head.hash:
+                    return Resumed(head.rev, self.entries_after(head.rev))
+        return Resumed(None, [])
+
+    def last_number(self, client: str) -> int:
+        """The highest number of the client that is in the log."""
+        return self.seen.get(client, NOTHING_SEEN).n
+
+    def trim_window(self) -> None:
+        """Keep the window within its bounds."""
+        drop = max(0, len(self.window) - self.limits.window_entries)
+        size = self.window_bytes - sum(len(entry.body) for entry in self.window[:drop])
+        while drop < len(self.window) and size > self.limits.window_bytes:
+            size -= len(self.window[drop].body)
+            drop += 1
+        if not drop:
+            return
+        last = self.window[drop - 1]
+        if last.rev > self.anchor.rev:
+            document = self.document_at(last.rev)
+            assert document is not None
+            self.anchor = Snapshot(last.rev, last.hash, document)
+        self.window_floor = last.head
+        self.window_bytes = size
+        del self.window[:drop]
+
+    # What the pen does.
+
+    def work(self) -> Work:
+        """Take up what arrived and commit what waits, until nothing does. Ends early if a request
+        raises (the log can't be reached): nothing is lost, call it again."""
+        if self.uncertain:
+            yield from self.look()
+            self.uncertain = False
+        yield from self._take_up_arrived()
+        while not self.gone and (self.queue or self.carried):
+            if self.carried:
+                yield from self._append_carried()
+                continue
+            batch = self.queue[: self.limits.batch]
+            yield from self._reach_bases(batch)
+            draft = self._draft(batch)
+            if draft.entries:
+                self.uncertain = True  # until the log has answered
+                outcome: Outcome = yield Append(self.head, draft.entries)
+                self.uncertain = False
+                if not isinstance(outcome, Appended):
+                    self.retries += 1
+                    yield from self._catch_up(outcome)
+                    continue
+            del self.queue[: len(batch)]
+            self._commit(draft.entries, draft.document, draft.verdicts)
+        if self.gone:
+            for submission in self.queue:
+                submission.answer(Rejected("gone", "the document was replaced; open it again"))
+            self.queue.clear()
+
+    def look(self) -> Work:
+        """Compare the own head with the log's, and get in step with it."""
+        outcome: Outcome = yield Append(self.head, [])
+        if not isinstance(outcome, Appended):
+            yield from self._catch_up(outcome)
+
+    def widen(self) -> Work:
+        """Get the part of the log's window that is not in memory."""
+        if self.floor < self.window_floor.rev:
+            entries: list[Entry] = yield Read(self.floor)
+            older = [entry for entry in entries if entry.rev <= self.window_floor.rev]
+            # The entries end where the window begins, or the log was trimmed or moved meanwhile.
+            if older and older[-1].head == self.window_floor:
+                self.window[:0] = older[1:]
+                self.window_bytes += sum(len(entry.body) for entry in older[1:])
+                self.window_floor = older[0].head
+
+    def _reach_bases(self, batch: list[Submission]) -> Work:
+        if any(one.base > self.head.rev for one in batch):
+            yield from self.look()
+        if any(self.floor <= one.base < self.window_floor.rev for one in batch):
+            yield from self.widen()
+
+    def _take_up_arrived(self) -> Work:
+        arrived, self.arrived = self.arrived, []
+        for entry in arrived:
+            if entry.rev <= self.head.rev:
+                # Our own echo, or old news; or another branch, which looks the same from here.
+                mine = self.hash_at(entry.rev)
+                if mine is not None and mine != entry.hash:
+                    yield from self.look()
+            elif entry.rev == self.head.rev + 1 and self._follows(entry):
+                self._commit([entry], apply(self.document, entry.ops))
+            else:
+                yield from self.look()
+
+    def _follows(self, entry: Entry) -> bool:
+        return chain(self.head.hash, entry.body) == entry.hash
+
+    def _commit(
+        self,
+        entries: list[Entry],
+        document: Document,
+        verdicts: Iterable[tuple[Submission, Verdict]] = (),
+    ) -> None:
+        """Make entries true that the log has, and say so: first to who asked, then to all."""
+        if entries:
+            self.document = document
+            self.head = entries[-1].head
+            self.window += entries
+            self.window_bytes += sum(len(entry.body) for entry in entries)
+            fold_seen(self.seen, entries)
+        for submission, verdict in verdicts:
+            submission.answer(verdict)
+        if entries:
+            self.on_entries(entries)
+
+    # An attempt.
+
+    def _draft(self, batch: list[Submission]) -> _Draft:
+        draft = _Draft(self.document, self.head)
+        for submission in batch:
+            draft.verdicts.append((submission, self._draft_one(draft, submission)))
+        return draft
+
+    def _draft_one(self, draft: _Draft, submission: Submission) -> Verdict:
+        client = submission.client
+        seen = draft.seen.get(client) or self.seen.get(client, NOTHING_SEEN)
+        judgement = judge(seen, submission.n, submission.skip)
+        if judgement == "repeat":
+            if submission.digest != seen.digest:
+                return Rejected("key_reused", "this Idempotency-Key came with another body before")
+            return Accepted(self._head_of(draft, seen, submission), repeated=True)
+        if judgement == "gap":
+            return Rejected("gap", f"the last number of this client is {seen.n}", "/n")
+        if not self.window_floor.rev <= submission.base <= self.head.rev:
+            return Rejected(
+                "unknown_base",
+                f"revision {submission.base} is not between {self.window_floor.rev} and "
+                f"{self.head.rev}: open the document again",
+                "/base",
+            )
+        try:
+            document, ops = self._evaluate(draft, submission)
+        except Refused as refused:
+            rejected = Rejected(
+                refused.code, refused.message, "/ops" + refused.pointer, submission.consume
+            )
+            if submission.consume:
+                self._add(draft, submission, [], draft.document)
+            return rejected
+        self._add(draft, submission, ops, document)
+        return Accepted(draft.head)
+
+    def _head_of(self, draft: _Draft, seen: Seen, submission: Submission) -> Head:
+        """The state that a repeated submission made; the hash is empty if it left the window."""
+        rev = seen.rev if submission.n == seen.n else 0
+        for entry in draft.entries:
+            if entry.rev == rev:
+                return entry.head
+        return Head(rev, self.hash_at(rev) or "")
+
+    def _add(self, draft: _Draft, submission: Submission, ops: Change, document: Document) -> None:
+        entry = _make_entry(
+            draft.head, client=submission.client, n=submission.n, base=submission.base,
+            user=submission.user, time=self.now(), ops=ops,
+            skip=submission.skip, digest=submission.digest,
+        )  # fmt: skip
+        seen = draft.seen.get(entry.client) or self.seen.get(entry.client, NOTHING_SEEN)
+        draft.seen[entry.client] = advance(seen, entry)
+        draft.entries.append(entry)
+        draft.head = entry.head
+        draft.document = document
+
+    def _evaluate(self, draft: _Draft, submission: Submission) -> tuple[Document, Change]:
+        """The document after the submission, and its operations as they go into the log."""
+        ops = submission.ops
+        missed = self.entries_after(submission.base)
+        if len(ops) * (len(missed) + len(draft.entries)) > self.limits.transform_steps:
+            raise Refused(
+                "too_far_behind",
+                f"{len(ops)} operations over {len(missed)} entries: catch up, then submit",
+            )
+        for entry in (*missed, *draft.entries):
+            if not ops:
+                break
+            ops = transform_change(ops, entry.ops, later=True)
+            self.steps += 1
+        if any(operation["op"] == "test" for operation in submission.ops):
+            return _apply_with_tests(draft.document, ops, submission.ops)
+        return apply(draft.document, ops), ops
+
+    # When the log is not where the pen is.
+
+    def _catch_up(self, outcome: Outcome) -> Work:
+        """Get in step after the log said that it is not at our head."""
+        while isinstance(outcome, Moved):
+            if outcome.tail is not None:
+                self._absorb(outcome.tail)
+                return
+            if outcome.head is None:
+                if (yield Restore(self._whole())):
+                    return
+                yield from self._rejoin()
+                return
+            if outcome.head.rev < self.head.rev and (
+                self.hash_at(outcome.head.rev) == outcome.head.hash
+            ):
+                # It lost its tail, and we have it: the same bytes again. The first one wins.
+                tail = self.entries_after(outcome.head.rev)
+                outcome = yield Append(outcome.head, tail)
+                if isinstance(outcome, NotAppended):
+                    break
+                continue
+            break
+        if not isinstance(outcome, Appended):
+            yield from self._rejoin()
+
+    def _absorb(self, tail: list[Entry]) -> None:
+        document = self.document
+        for entry in tail:
+            document = apply(document, entry.ops)
+        if self.carried:
+            self.carried = carry_over(None, self.carried, tail)
+        self._commit(tail, document)
+
+    def _whole(self) -> Loaded:
+        """All that the pen knows, for a store that lost it."""
+        snapshot = Snapshot(self.head.rev, self.head.hash, self.document)
+        return Loaded(self.ref, snapshot, list(self.window), self.window_floor.rev, self.seen)
+
+    def _rejoin(self) -> Work:
+        """The log is another branch: adopt it, and carry over what only ours has."""
+        loaded: Loaded | None = yield Load()
+        if loaded is None or loaded.ref.epoch != self.ref.epoch:
+            self.gone = True
+            return
+        since = max(loaded.floor, min(self.window_floor.rev, loaded.snapshot.rev))
+        entries: list[Entry] = yield Read(since)
+        entries = [entry for entry in entries if entry.rev <= loaded.head.rev]
+        theirs = [loaded.snapshot.head, *(entry.head for entry in entries)]
+        common = max(
+            (head.rev for head in theirs if self.hash_at(head.rev) == head.hash), default=None
+        )
+        losing = self.carried
+        if common is not None:
+            own = [Carried(entry, entry.ops) for entry in self.entries_after(common)]
+            winners = [entry for entry in entries if entry.rev > common]
+            losing = carry_over(self.document_at(common), own + self.carried, winners)
+        self._adopt(loaded)
+        self.carried = losing
+        self.on_branch()
+
+    def _append_carried(self) -> Work:
+        entries: list[Entry] = []
+        document, head = self.document, self.head
+        seen = dict(self.seen)
+        for entry, ops in self.carried:
+            if judge(seen.get(entry.client, NOTHING_SEEN), entry.n, True) == "repeat":
+                continue
+            try:
+                document = apply(document, ops)
+            except Refused:  # can't be, if the rules hold; then its place stays empty
+                ops = []
+            again = _make_entry(
+                head, client=entry.client, n=entry.n, base=head.rev, user=entry.user,
+                time=entry.time, ops=ops, skip=True, digest=entry.digest,
+            )  # fmt: skip
+            fold_seen(seen, [again])
+            entries.append(again)
+            head = again.head
+        self.uncertain = True
+        outcome: Outcome = yield Append(self.head, entries)
+        self.uncertain = False
+        if isinstance(outcome, Appended):
+            self.carried = []
+            self._commit(entries, document)
+        else:
+            yield from self._catch_up(outcome)
+
+
+def carry_over(
+    common: Document | None, losing: list[Carried], winners: list[Entry]
+) -> list[Carried]:
+    """What a lost branch has and the winning one lacks, to be appended after the winners.
+
+    Both branches start at ``common`` (None: not known any more). ``losing`` is sequential; so is
+    the result. Entries of the losing branch that the winners have too, by ``(client, n)``, are
+    dropped, and what followed them follows the winners' form of them.
+    """
+    for winner in winners:
+        index = next(
+            (
+                i
+                for i, one in enumerate(losing)
+                if (one.entry.client, one.entry.n) == (winner.client, winner.n)
+            ),
+            None,
+        )
+        before = losing if index is None else losing[:index]
+        moved, theirs = _all_over(before, winner.ops)
+        if index is not None:
+            rest = losing[index + 1 :]
+            twin = losing[index].ops
+            if theirs != twin and common is not None:
+                # The winner is not what it was here: take ours back, put theirs in its place.
+                state = common
+                for one in before:
+                    state = apply(state, one.ops)
+                rest, _ = _all_over(rest, invert(state, twin) + theirs)
+            moved += rest
+        losing = moved
+        if common is not None:
+            common = apply(common, winner.ops)
+    return losing
+
+
+def _all_over(changes: list[Carried], other: Change) -> tuple[list[Carried], Change]:
+    """Sequential changes over one, and that one over all of them. They are the later ones."""
+    result = []
+    for entry, ops in changes:
+        over, other = transform_changes(ops, other, later=True)
+        result.append(Carried(entry, over))
+    return result, other
+
+
+def _apply_with_tests(
+    document: Document, ops: Change, submitted: Change
+) -> tuple[Document, Change]:
+    """Apply, evaluating each ``test`` at its place; a failed one is refused by its index."""
+    tests = [index for index, one in enumerate(submitted) if one["op"] == "test"]
+    clean: Change = []
+    for operation in ops:
+        if operation["op"] != "test":
+            document = apply(document, [operation])
+            clean.append(operation)
+            continue
+        index = tests.pop(0)
+        if not test_holds(document, operation):
+            raise Refused("test_failed", "the value is another now", f"/{index}/value")
+    return document, clean
+
+
+def renamed(ref: DocumentRef, path: str) -> DocumentRef:
+    """The same document under another path."""
+    return replace(ref, path=path)

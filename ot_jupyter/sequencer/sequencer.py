@@ -1,0 +1,195 @@
+"""All documents that are open on this server: which is which, and when each opens and closes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field
+from time import monotonic
+from uuid import uuid4
+
+from ..transforms import Refused
+from . import measures
+from .entry import Snapshot, initial_hash
+from .files import Files, Loadable, Projection, project
+from .live import Keeping, LiveDocument
+from .log import DocumentRef, Log, LogUnavailable
+from .pen import Limits
+
+logger = logging.getLogger("ot_jupyter")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator sets. Seconds."""
+
+    limits: Limits = field(default_factory=Limits)
+    keeping: Keeping = field(default_factory=Keeping)
+    save_delay: float = 1.0
+    save_longest: float = 10.0
+    look_interval: float = 2.0
+    poll_interval: float = 5.0
+    idle_seconds: float = 60.0
+
+
+@dataclass(slots=True)
+class Open:
+    """An open document and its file."""
+
+    live: LiveDocument
+    projection: Projection
+
+
+class Sequencer:
+    """The authority of this server: one pen per open document."""
+
+    def __init__(self, log: Log, files: Files, settings: Settings) -> None:
+        self.log = log
+        self.files = files
+        self.settings = settings
+        self.server = uuid4().hex[:8]
+        self.open_documents: dict[str, Open] = {}  # by document id
+        self._locks: dict[str, asyncio.Lock] = {}  # by path, while one opens or closes
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect to the store and begin to tend what is open."""
+        await self.log.start()
+        self._task = asyncio.create_task(self._tend())
+
+    async def open(self, path: str, kind: str | None = None) -> LiveDocument:
+        """The live document of a path (as ``canonical_path`` gives it), opened if need be.
+
+        Raises :class:`Refused` (no such file, not a notebook, …) and ``LogUnavailable``.
+        """
+        lock = self._locks.setdefault(path, asyncio.Lock())
+        async with lock:
+            one = self.find(path)
+            if one is None:
+                one = await self._open(path)
+                self.open_documents[one.live.ref.doc] = one
+            one.live.touched = monotonic()
+        if kind is not None and kind != one.live.ref.kind:
+            raise Refused("wrong_kind", f"{path!r} is open as {one.live.ref.kind}", "/kind")
+        return one.live
+
+    def find(self, path: str) -> Open | None:
+        """The open document of a path."""
+        for one in self.open_documents.values():
+            if one.live.ref.path == path and not one.live.pen.gone:
+                return one
+        return None
+
+    async def flush(self, live: LiveDocument) -> None:
+        """Write the document's file now. Raises ``OSError`` and ``LogUnavailable``."""
+        await self.open_documents[live.ref.doc].projection.sync()
+
+    async def _open(self, path: str) -> Open:
+        ref = await self.log.find(path)
+        if ref is None:
+            ref = await self._create(await self.files.read(path))
+        live = await LiveDocument.open(self.log, ref, self.settings.limits, self.settings.keeping)
+        projection = Projection(
+            live,
+            self.files,
+            self.server,
+            delay=self.settings.save_delay,
+            longest=self.settings.save_longest,
+        )
+        try:
+            await projection.start()
+        except BaseException:
+            await live.close()
+            raise
+        return Open(live, projection)
+
+    async def _create(self, file: Loadable) -> DocumentRef:
+        """Make revision 0, once: of two servers that do, one wins and both use its log."""
+        epoch = uuid4().hex[:12]
+        document = project(file.document)
+        ref = DocumentRef(uuid4().hex[:16], file.path, file.kind, epoch)
+        return await self.log.create(ref, Snapshot(0, initial_hash(epoch, document), document))
+
+    async def _tend(self) -> None:
+        """Look at files and log, close what nobody uses."""
+        looked = polled = monotonic()
+        while True:
+            await asyncio.sleep(min(self.settings.look_interval, 1.0))
+            now = monotonic()
+            look = now - looked >= self.settings.look_interval
+            poll = now - polled >= self.settings.poll_interval
+            for one in list(self.open_documents.values()):
+                try:
+                    await self._tend_one(one, look, poll)
+                except (LogUnavailable, OSError, Refused) as error:
+                    logger.warning("ot_jupyter: tending %s: %s", one.live.ref.path, error)
+                except Exception:
+                    logger.exception("ot_jupyter: tending %s", one.live.ref.path)
+            looked = now if look else looked
+            polled = now if poll else polled
+            self._measure()
+
+    async def _tend_one(self, one: Open, look: bool, poll: bool) -> None:
+        live = one.live
+        live.expire_presence()
+        if live.pen.gone or self._unused(live):
+            await self._close(one)
+        elif look and live.stalled is None:
+            await one.projection.look()
+        if poll:
+            live.poll()
+
+    def _unused(self, live: LiveDocument) -> bool:
+        idle = monotonic() - live.touched > self.settings.idle_seconds
+        return idle and not live.subscriptions
+
+    async def _close(self, one: Open) -> None:
+        live = one.live
+        lock = self._locks.setdefault(live.ref.path, asyncio.Lock())
+        async with lock:
+            if live.pen.gone:
+                one.projection.stop()
+            elif self._unused(live):
+                await one.projection.close()
+                if not self._unused(live):  # somebody came while it was saved
+                    one.projection.resume()
+                    return
+            else:
+                return
+            self.open_documents.pop(live.ref.doc, None)
+            await live.close()
+
+    def _measure(self) -> None:
+        opens = [one.live for one in self.open_documents.values()]
+        measures.open_documents.set(len(opens))
+        measures.clients.set(sum(len(live.subscriptions) for live in opens))
+        measures.queue_bytes.set(sum(live.queue_bytes for live in opens))
+        for live in opens:
+            measures.transforms.inc(live.pen.steps)
+            measures.retries.inc(live.pen.retries)
+            live.pen.steps = live.pen.retries = 0
+
+    async def close(self) -> None:
+        """Save and close everything."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        for one in list(self.open_documents.values()):
+            await one.projection.close()
+            await one.live.close()
+        self.open_documents.clear()
+        await self.log.close()
+
+
+def canonical_path(path: str) -> str:
+    """The one spelling of an API path. Raises :class:`Refused` for one that leaves the root."""
+    if "\0" in path:
+        raise Refused("bad_path", "a path has no NUL", "/path")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts:
+        raise Refused("bad_path", "the path is empty", "/path")
+    if ".." in parts:
+        raise Refused("bad_path", "a path does not leave the root", "/path")
+    return "/".join(parts)

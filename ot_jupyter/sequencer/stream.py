@@ -1,0 +1,172 @@
+"""Who follows a document, and what each of them is sent. Decisions only: no socket, no clock.
+
+A subscription holds no queue. It is a place in the one ordered stream; what waits behind it is
+cut out of the pen's window when its socket has room, joined into one message. A slow reader costs
+nothing but that, and one that is too far behind loses his place and resumes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from .entry import Entry, Head
+from .pen import Pen
+
+SLOW_BYTES = 16 * 2**20  # behind by that much, a subscription is lost and resumes
+
+
+class Subscription:
+    """One client's place in one document's stream.
+
+    ``poke`` is called (on the event loop) when there is something to send: then, or when there is
+    room, the owner calls :meth:`take`.
+    """
+
+    def __init__(self, stream: Stream, client: str, cursor: Head, poke: Callable[[], None]) -> None:
+        self.stream = stream
+        self.client = client
+        self.cursor = cursor
+        self.poke = poke
+        # Revisions that submissions on this very connection made. Only these may be reduced to
+        # an acknowledgement: a number that was committed from an earlier copy of the submission
+        # may be in the log in another form, which the client must see.
+        self.own: set[int] = set()
+        self.messages: dict[tuple[str, str], bytes] = {}  # waiting, the newest of each kind
+        self.lost: str | None = None  # why this place is not in the stream any more
+
+    def take(self) -> list[bytes]:
+        """The messages that wait; all entries since the cursor are one."""
+        frame = self.stream.frame(self) if self.lost is None else None
+        messages = list(self.messages.values())
+        self.messages.clear()
+        return messages if frame is None else [frame, *messages]
+
+    def say(self, kind: str, about: str, message: bytes) -> None:
+        """Put a message into the stream; a later one of the same kind and subject replaces it."""
+        self.messages[kind, about] = message
+        self.poke()
+
+    def lose(self, reason: str) -> None:
+        """Take this place out of the stream and tell its client to resume."""
+        self.lost = reason
+        self.stream.subscriptions.discard(self)
+        self.say("resync", "", self.stream.message("resync", reason=reason))
+
+
+class Stream:
+    """One document's stream and its subscriptions."""
+
+    def __init__(self, pen: Pen) -> None:
+        self.pen = pen
+        self.subscriptions: set[Subscription] = set()
+        self._frames: dict[tuple[int, int], bytes] = {}
+
+    def join(
+        self,
+        client: str,
+        epoch: str,
+        known: list[Head],
+        poke: Callable[[], None],
+        **more: Any,
+    ) -> tuple[bytes, Subscription]:
+        """The answer to ``open`` and the place in the stream right after it: one consistent cut.
+
+        ``epoch`` and ``known`` are what the client says of itself (``""`` and ``[]`` the first
+        time); ``more`` goes into the answer as it is.
+        """
+        pen = self.pen
+        resumed = pen.resume(epoch, known)
+        fields = {
+            "path": pen.ref.path, "doc": pen.ref.doc, "kind": pen.ref.kind,
+            "epoch": pen.ref.epoch, "rev": pen.head.rev, "hash": pen.head.hash,
+            "n": pen.last_number(client), **more,
+        }  # fmt: skip
+        if resumed.since is None:
+            fields["document"] = pen.document
+        else:
+            wires = [orjson.Fragment(entry.wire()) for entry in resumed.entries]
+            fields |= {"since": resumed.since, "entries": wires}
+        return self.message("opened", **fields), self.subscribe(client, pen.head, poke)
+
+    def subscribe(self, client: str, cursor: Head, poke: Callable[[], None]) -> Subscription:
+        """A place in the stream after ``cursor``. Another place of the same client ends."""
+        for one in list(self.subscriptions):
+            if one.client == client:
+                one.lost = "superseded"
+                self.subscriptions.discard(one)
+                one.say(
+                    "error",
+                    "",
+                    self.message(
+                        "error", code="superseded", pointer="/client",
+                        message="this client id is in use on another connection",
+                    ),
+                )  # fmt: skip
+        subscription = Subscription(self, client, cursor, poke)
+        self.subscriptions.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Give up a place in the stream."""
+        self.subscriptions.discard(subscription)
+
+    def advance(self) -> None:
+        """There are new entries."""
+        self._frames.clear()
+        for one in list(self.subscriptions):
+            one.poke()
+
+    def branch(self) -> None:
+        """What the subscriptions were sent is on a branch that is no more."""
+        self._frames.clear()
+        for one in list(self.subscriptions):
+            one.lose("branch")
+
+    def frame(self, subscription: Subscription) -> bytes | None:
+        """The entries after the subscription's cursor as one message, and move the cursor."""
+        pen, cursor, head = self.pen, subscription.cursor, self.pen.head
+        if cursor == head:
+            return None
+        if pen.hash_at(cursor.rev) != cursor.hash:
+            subscription.lose("behind")
+            return None
+        entries = pen.entries_after(cursor.rev)
+        if len(entries) > 1 and sum(len(entry.body) for entry in entries) > SLOW_BYTES:
+            subscription.lose("behind")
+            return None
+        subscription.cursor = head
+        if subscription.own:
+            return self._join(cursor, [_wire_for(subscription, entry) for entry in entries])
+        # Most subscriptions stand at the same place: one frame for all of them.
+        key = (cursor.rev, head.rev)
+        if key not in self._frames:
+            self._frames[key] = self._join(cursor, [entry.wire() for entry in entries])
+        return self._frames[key]
+
+    def _join(self, before: Head, entries: list[bytes]) -> bytes:
+        ref = self.pen.ref
+        return (
+            b'{"type":"entries","doc":"%s","epoch":"%s","from":%d,"prev":"%s","entries":[%s]}'
+            % (
+                ref.doc.encode(),
+                ref.epoch.encode(),
+                before.rev + 1,
+                before.hash.encode(),
+                b",".join(entries),
+            )
+        )
+
+    def message(self, type: str, /, **fields: Any) -> bytes:
+        """A message about this document."""
+        return orjson.dumps({"type": type, "doc": self.pen.ref.doc, **fields})
+
+
+def _wire_for(subscription: Subscription, entry: Entry) -> bytes:
+    """An entry as one subscription gets it: its own is reduced to the acknowledgement."""
+    if entry.rev not in subscription.own:
+        return entry.wire()
+    subscription.own.discard(entry.rev)
+    return b'{"rev":%d,"n":%d,"hash":"%s"}' % (entry.rev, entry.n, entry.hash.encode())
