@@ -164,7 +164,19 @@ class ClientDocument:
             self.next_n += 1
         else:
             last.ops = compose(last.ops, ops)
+            if _replaces_a_cell(last.ops):
+                # Removed and, by undo, there again: what others type in it must not die for that.
+                last.ops = diff(self._before(last), self.document)
         self.events.change(ops, "local")
+
+    def _before(self, pending: Pending) -> Document:
+        """The document before a pending change."""
+        document = self.confirmed
+        for one in self.pending:
+            if one is pending:
+                break
+            document = apply(document, one.ops)
+        return document
 
     def undo(self) -> bool:
         """Take one's own last change back; False if there is none."""
@@ -212,20 +224,20 @@ class ClientDocument:
         self.doc, self.kind = message["doc"], message["kind"]
         self.path = message["path"]
         self.read_only = not message.get("write", True)
-        first = not self.epoch
         self.server_n = message["n"]
-        if "document" in message:
-            head = Head(message["rev"], message["hash"])
-            if first and not self.pending:
-                self.confirmed = self.document = message["document"]
-            else:
-                self._rebase(message["document"], message["epoch"] == self.epoch)
-            self.head = head
-        else:
+        entries = message["entries"]
+        if "document" not in message:
             if message["since"] < self.head.rev:
                 self._take_back(message["since"])
-            for entry in message["entries"]:
-                self._enter(entry)
+        else:
+            if self.epoch or self.pending:
+                self._rebase(message["document"], message["epoch"] == self.epoch, entries)
+            else:
+                self.confirmed = self.document = message["document"]
+            self.head = Head(message["since"], "")
+        for entry in entries:
+            self._enter(entry)
+        self.head = Head(message["rev"], message["hash"])
         self.epoch = message["epoch"]
         self.next_n = max(self.next_n, message["n"] + 1)
         self.live, self.in_flight = True, False
@@ -344,28 +356,35 @@ class ClientDocument:
         self._foreign(without, self.pending)
         self.pending[:0] = own
 
-    def _rebase(self, snapshot: Document, same_log: bool) -> None:
-        """Go over to a state that the server can only give whole.
+    def _rebase(self, snapshot: Document, same_log: bool, entries: list[dict[str, Any]]) -> None:
+        """Go over to a state that the server can only give whole; ``entries`` follow it.
 
-        First our own entries that it may lack become pending again: in the same log those above
-        the number it has, in a new one those after the state of ours that is nearest to the
-        snapshot (a new log begins with the file, which is some state of the old one). What of
-        pending it has is confirmed. The rest goes over the difference as over an entry.
+        First our own entries that it may lack become pending again: in the same log those that
+        the server does not have or that are among ``entries``, in a new one those after the state
+        of ours that is nearest to the snapshot (a new log begins with the file, which is some
+        state of the old one). What of pending the snapshot has is confirmed. The rest goes over
+        the difference as over an entry.
         """
-        back = self._first_lost() if same_log else self._nearest(snapshot)
+        coming = {one["n"] for one in entries if one["client"] == self.client}
+        if same_log:
+            lost = (
+                one.before.rev
+                for one in self.recent
+                if one.n and (one.n > self.server_n or one.n in coming)
+            )
+            back = min(lost, default=self.head.rev)
+        else:
+            back = self._nearest(snapshot)
         if back < self.head.rev:
             self._take_back(back)
         state = self.confirmed
         while self.pending and self.pending[0].n <= self.server_n:
+            if self.pending[0].n in coming:
+                break
             state = apply(state, self.pending.pop(0).ops)
         self._foreign(diff(state, snapshot), self.pending)
         self.confirmed = snapshot
         self.recent.clear()
-
-    def _first_lost(self) -> int:
-        """The revision before our first entry that the server lacks."""
-        lost = [one.before.rev for one in self.recent if one.n > self.server_n]
-        return min(lost, default=self.head.rev)
 
     def _nearest(self, snapshot: Document) -> int:
         """The newest revision of ours whose state differs least from the snapshot."""
@@ -424,16 +443,13 @@ def _ends_with_run(ops: Change) -> bool:
 
 
 def _removed(ops: Change) -> list[str]:
-    """The cells that a change removes for good."""
-    removed: list[str] = []
-    for one in ops:
-        if "index" in one and one["op"] != "move":
-            cell_id = segments(one["path"])[1]
-            if one["op"] == "remove":
-                removed.append(cell_id)
-            elif cell_id in removed:
-                removed.remove(cell_id)
-    return removed
+    """The cells that a change removes (even if it adds them again: what was typed is gone)."""
+    return [segments(one["path"])[1] for one in ops if one["op"] == "remove" and "index" in one]
+
+
+def _replaces_a_cell(ops: Change) -> bool:
+    added = {one["path"] for one in ops if one["op"] == "add"}
+    return any(one["path"] in added for one in ops if one["op"] == "remove")
 
 
 def _types_in(ops: Change, cell_id: str) -> bool:

@@ -182,6 +182,8 @@ class LiveDocument(Stream):
     async def _settled(self, work: Work | None = None) -> None:
         if self.stalled is not None:
             raise LogUnavailable(self.stalled)
+        if self.closed:
+            raise LogUnavailable("the document is closed")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(done)
         if work is not None:
@@ -395,12 +397,18 @@ class LiveDocument(Stream):
 
     async def close(self) -> None:
         """Sum up and stop. What is queued and can be committed is."""
-        while not self.pen.idle and self.stalled is None:
-            await self._settled()
+        with contextlib.suppress(LogUnavailable):
+            while not self.pen.idle and self.stalled is None:
+                await self._settled()
         await self.sum_up()
         self.closed = True
+        for one in list(self.subscriptions):
+            one.poke()  # nothing more will come: who waits for it may go
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(LogUnavailable("the document is closed"))
         with contextlib.suppress(LogUnavailable):
             await self.log.unsubscribe(self.ref.doc)

@@ -56,6 +56,7 @@ class Submission:
     ``test`` operations (from REST), which are evaluated at their place and not logged.
 
     ``consume``: if it is refused, its number is taken all the same (see :class:`Rejected`).
+    ``strict``: it is rejected (``moved``) unless its base is the head when its turn comes.
     ``answer`` is called once, on the event loop, when the verdict stands.
     """
 
@@ -68,6 +69,7 @@ class Submission:
     skip: bool = False
     digest: str = ""
     consume: bool = True
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +132,12 @@ class Carried(NamedTuple):
 
 
 class Resumed(NamedTuple):
-    """How a client that comes (back) gets current: it takes back what it has after ``since``, and
-    applies ``entries``; or, where ``since`` is None, it gets the document whole."""
+    """How a client gets current: it has, or goes back to, the state at ``since`` and applies
+    ``entries``. Where it has none that we know, ``document`` is that state."""
 
-    since: int | None
+    since: int
     entries: list[Entry]
+    document: Document | None
 
 
 class Pen:
@@ -217,12 +220,20 @@ class Pen:
         return document
 
     def resume(self, epoch: str, known: list[Head]) -> Resumed:
-        """How a client gets current that knows these states of that epoch, the newest first."""
+        """How a client gets current that knows these states of that epoch, the newest first.
+
+        One that comes with states we do not know gets the oldest document that we have and all
+        entries since: it can tell its own entries among them, and the older the state, the surer
+        it finds among its own the one that this log began with.
+        """
         if epoch == self.ref.epoch:
             for head in known:
                 if self.hash_at(head.rev) == head.hash:
-                    return Resumed(head.rev, self.entries_after(head.rev))
-        return Resumed(None, [])
+                    return Resumed(head.rev, self.entries_after(head.rev), None)
+        if not epoch:
+            return Resumed(self.head.rev, [], self.document)
+        anchor = self.anchor
+        return Resumed(anchor.rev, self.entries_after(anchor.rev), anchor.document)
 
     def last_number(self, client: str) -> int:
         """The highest number of the client that is in the log."""
@@ -352,6 +363,8 @@ class Pen:
             return Accepted(self._head_of(draft, seen, submission), repeated=True)
         if judgement == "gap":
             return Rejected("gap", f"the last number of this client is {seen.n}", "/n")
+        if submission.strict and submission.base != draft.head.rev:
+            return Rejected("moved", f"the document is at revision {draft.head.rev} now", "/base")
         if not self.window_floor.rev <= submission.base <= self.head.rev:
             return Rejected(
                 "unknown_base",
@@ -426,11 +439,11 @@ class Pen:
                 self.hash_at(outcome.head.rev) == outcome.head.hash
             ):
                 # It lost its tail, and we have it: the same bytes again. The first one wins.
-                tail = self.entries_after(outcome.head.rev)
-                outcome = yield Append(outcome.head, tail)
-                if isinstance(outcome, NotAppended):
-                    break
-                continue
+                again: Outcome = yield Append(outcome.head, self.entries_after(outcome.head.rev))
+                if not isinstance(again, NotAppended):
+                    # Done, or another server was first; where are we now?
+                    outcome = yield Append(self.head, [])
+                    continue
             break
         if not isinstance(outcome, Appended):
             yield from self._rejoin()

@@ -52,7 +52,7 @@ class Subscription:
     def lose(self, reason: str) -> None:
         """Take this place out of the stream and tell its client to resume."""
         self.lost = reason
-        self.stream.subscriptions.discard(self)
+        self.stream.subscriptions.pop(self, None)
         self.say("resync", "", self.stream.message("resync", reason=reason))
 
 
@@ -61,7 +61,7 @@ class Stream:
 
     def __init__(self, pen: Pen) -> None:
         self.pen = pen
-        self.subscriptions: set[Subscription] = set()
+        self.subscriptions: dict[Subscription, None] = {}  # in the order they came
         self._frames: dict[tuple[int, int], bytes] = {}
 
     def join(
@@ -84,11 +84,10 @@ class Stream:
             "epoch": pen.ref.epoch, "rev": pen.head.rev, "hash": pen.head.hash,
             "n": pen.last_number(client), **more,
         }  # fmt: skip
-        if resumed.since is None:
-            fields["document"] = pen.document
-        else:
-            wires = [orjson.Fragment(entry.wire()) for entry in resumed.entries]
-            fields |= {"since": resumed.since, "entries": wires}
+        if resumed.document is not None:
+            fields["document"] = resumed.document
+        fields["since"] = resumed.since
+        fields["entries"] = [orjson.Fragment(entry.wire()) for entry in resumed.entries]
         return self.message("opened", **fields), self.subscribe(client, pen.head, poke)
 
     def subscribe(self, client: str, cursor: Head, poke: Callable[[], None]) -> Subscription:
@@ -96,7 +95,7 @@ class Stream:
         for one in list(self.subscriptions):
             if one.client == client:
                 one.lost = "superseded"
-                self.subscriptions.discard(one)
+                self.subscriptions.pop(one, None)
                 one.say(
                     "error",
                     "",
@@ -106,12 +105,12 @@ class Stream:
                     ),
                 )  # fmt: skip
         subscription = Subscription(self, client, cursor, poke)
-        self.subscriptions.add(subscription)
+        self.subscriptions[subscription] = None
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Give up a place in the stream."""
-        self.subscriptions.discard(subscription)
+        self.subscriptions.pop(subscription, None)
 
     def advance(self) -> None:
         """There are new entries."""

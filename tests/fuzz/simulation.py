@@ -429,7 +429,7 @@ class Socket:
                 except StopIteration:
                     pass
             if self.subscription is not None:
-                stream.subscriptions.discard(self.subscription)
+                stream.subscriptions.pop(self.subscription, None)
             answer, self.subscription = stream.join(
                 message["client"], message.get("epoch", ""), known, self.flush
             )
