@@ -1,0 +1,36 @@
+"""The Python client: live documents for scripts, programs and agents.
+
+    from ot_jupyter.client import connect
+
+    async with connect("http://localhost:8888/?token=…") as connection:
+        notebook = await connection.open("a.ipynb")
+        notebook.cells[0].set_source("print(1)")
+        await notebook.acknowledged()
+
+Without ``async``: :mod:`ot_jupyter.client.sync`.
+"""
+
+from ..transforms import Refused
+from .cells import Cell, Cells, Metadata
+from .connection import Connection, connect
+from .document import Changed, Document, Mark
+from .errors import ConnectError, DocumentError
+from .presence import Presence
+from .state import Conflict, Head
+
+__all__ = [
+    "Cell",
+    "Cells",
+    "Changed",
+    "Conflict",
+    "ConnectError",
+    "Connection",
+    "Document",
+    "DocumentError",
+    "Head",
+    "Mark",
+    "Metadata",
+    "Presence",
+    "Refused",
+    "connect",
+]

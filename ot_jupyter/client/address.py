@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
@@ -50,3 +52,22 @@ def read_address(url: str, token: str | None = None) -> Address:
     if path.rpartition("/")[2] in _PAGES:
         path = path.rpartition("/")[0]
     return Address(f"{parts.scheme}://{parts.netloc}{path.rstrip('/')}/", token)
+
+
+def running_servers() -> list[tuple[Address, Path]]:
+    """The servers of this user that run on this machine, and their root folders.
+
+    As ``jupyter_server.serverapp.list_running_servers``, without importing half of Jupyter.
+    """
+    from jupyter_core.paths import jupyter_runtime_dir
+    from jupyter_server.utils import check_pid
+
+    running = []
+    for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
+        try:
+            info = json.loads(file.read_text(encoding="utf-8"))
+            if check_pid(info["pid"]):
+                running.append((read_address(info["url"], info["token"]), Path(info["root_dir"])))
+        except (OSError, ValueError, KeyError):
+            continue  # it ended just now, or is about to write it
+    return running

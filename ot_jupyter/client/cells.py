@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from ..transforms import pointer
 from ..transforms.delta import canonical
 from ..transforms.diff import diff_text, same
-from ..transforms.notebook import cell_json
 from ..transforms.values import CELL_TYPES, Change, Delta, Operation
 
 if TYPE_CHECKING:
@@ -102,6 +101,8 @@ class Cell:
 
     def json(self) -> dict[str, Any]:
         """The cell as it would stand in the file."""
+        from ..transforms.notebook import cell_json  # late: see Document.notebook
+
         return deepcopy(cell_json(self._id, self._value()))
 
     def set_source(self, text: str, *, at: Mark | None = None) -> None:

@@ -99,7 +99,8 @@ class Others:
 
     def begin(self, messages: list[dict[str, Any]], state: ClientDocument, now: float) -> None:
         """Everybody who is here, told when the document is opened (again)."""
-        self.__init__()  # type: ignore[misc]
+        for mapping in (self.here, self.seen, self._ahead):
+            mapping.clear()
         for message in messages:
             self.hear(message, state, now)
 

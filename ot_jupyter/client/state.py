@@ -121,7 +121,7 @@ class ClientDocument:
         first.sent = self.in_flight = True
         message = {
             "type": "submit", "doc": self.doc, "n": first.n, "base": self.head.rev,
-            "ops": first.ops,
+            "hash": self.head.hash, "ops": first.ops,
         }  # fmt: skip
         if first.n != self.server_n + 1:
             message["skip"] = True
@@ -414,7 +414,7 @@ class _Distance:
         if not is_notebook(document):
             return _text_distance(document["source"], self.other["source"])
         cells, others = document["cells"], self.other["cells"]
-        total = sum(len(others[key]["source"]) + 2 for key in others if key not in cells)
+        total: int = sum(len(others[key]["source"]) + 2 for key in others if key not in cells)
         for key, cell in cells.items():
             if key not in others:
                 total += len(cell["source"]) + 2

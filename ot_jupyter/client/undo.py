@@ -6,8 +6,11 @@ top one, and so on. Foreign changes transform the stack; one's own never do (the
 
 from __future__ import annotations
 
-from ..transforms import Change, segments, transform, transform_changes
+from contextlib import suppress
+
+from ..transforms import Change, Refused, segments, transform, transform_changes
 from ..transforms.check import client_cell
+from ..transforms.pointer import Segments
 from ..transforms.values import Operation
 
 _NOT_UNDONE = ("outputs", "execution_count", "execution")  # the kernel's, not the author's
@@ -46,10 +49,18 @@ class Undo:
         goes into the cell that undo brings back."""
         cell = segments(operation["path"])[:2]
         for stack in (self.undo, self.redo):
-            for item in stack:
-                for index, one in enumerate(item):
-                    if one["op"] == "add" and segments(one["path"]) == cell:
-                        item[index] = transform(one, operation, later=True)[0]
+            _write_into_newest(stack, cell, operation)
+
+
+def _write_into_newest(stack: list[Change], cell: Segments, operation: Operation) -> None:
+    """Write into the newest copy of a cell that the stack would add; older copies of it, from
+    earlier removals, have another text."""
+    for item in reversed(stack):
+        for index, one in enumerate(item):
+            if one["op"] == "add" and segments(one["path"]) == cell:
+                with suppress(Refused):  # the newest copy is on the other stack
+                    item[index] = transform(one, operation, later=True)[0]
+                return
 
 
 def _is_kernels(operation: Operation) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -17,6 +18,7 @@ from time import monotonic, time
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
+import nbformat
 import orjson
 from jupyter_server.services.contents.filemanager import (
     AsyncFileContentsManager,
@@ -37,6 +39,7 @@ from ..transforms.notebook import (
     read_notebook,
     text_document,
 )
+from .disk import replace_file
 from .live import LiveDocument
 from .log import Attempt, FileState, LogUnavailable
 from .pen import Accepted, Submission
@@ -51,6 +54,7 @@ _PLAIN = (
     AsyncFileContentsManager,
     AsyncLargeFileManager,
 )
+LOOKS = 20  # at a file that changes while it is read
 ATTEMPT_SECONDS = 30.0  # a save that is older and was never read back did not happen
 
 T = TypeVar("T")
@@ -91,6 +95,12 @@ class Files:
     async def stat(self, path: str) -> tuple[Any, ...] | None:
         """What changes when the file changes; None if there is no file. Raises ``OSError``."""
         try:
+            if type(self.contents) in _PLAIN:
+                try:
+                    found = await asyncio.to_thread(os.stat, self.contents._get_os_path(path))
+                except (FileNotFoundError, NotADirectoryError):
+                    return None
+                return (found.st_mtime_ns, found.st_size, found.st_ino)
             model = await self._ask(self.contents.get(path, content=False))
         except HTTPError as error:
             if error.status_code == 404:
@@ -128,10 +138,33 @@ class Files:
             model = {"type": "notebook", "format": "json", "content": content}
         else:
             model = {"type": "file", "format": "text", "content": projection["source"]}
+        save = self._save_plain if type(self.contents) in _PLAIN else self.contents.save
         try:
-            await self._ask(self.contents.save(model, path))
+            await self._ask(save(model, path))
         except HTTPError as error:
             raise OSError(error.log_message) from None
+
+    async def _save_plain(self, model: dict[str, Any], path: str) -> None:
+        """What the manager's ``save`` does, but the file is replaced in one step."""
+        contents = self.contents
+        contents.run_pre_save_hooks(model=model, path=path)
+        os_path = contents._get_os_path(path)
+        if model["type"] == "notebook":
+            notebook = await asyncio.to_thread(nbformat.from_dict, model["content"])
+            if contents.notary.check_cells(notebook):
+                contents.notary.sign(notebook)
+            text = await asyncio.to_thread(nbformat.v4.writes, notebook)
+            text += "" if text.endswith("\n") else "\n"
+        else:
+            text = model["content"]
+        await asyncio.to_thread(replace_file, os_path, text.encode())
+        if model["type"] == "notebook" and not await self._ask(
+            contents.checkpoints.list_checkpoints(path)
+        ):
+            await self._ask(contents.create_checkpoint(path))
+        saved = await self._ask(contents.get(path, content=False))
+        contents.run_post_save_hooks(model=saved, os_path=os_path)
+        contents.emit(data={"action": "save", "path": path})
 
 
 def _refusal(error: HTTPError) -> Refused:
@@ -140,6 +173,8 @@ def _refusal(error: HTTPError) -> Refused:
         return Refused("not_found", "there is no such file", "/path")
     if error.status_code == 400 and "not UTF-8" in message:
         return Refused("not_text", "the file is not a text in UTF-8", "/path")
+    if error.status_code == 400 and "is a directory" in message:
+        return Refused("is_directory", message, "/path")
     return Refused("unreadable", message, "/path")
 
 
@@ -171,10 +206,11 @@ class Projection:
     def resume(self) -> None:
         """Follow the document."""
         self.live.on_change = self._changed
+        self.live.on_restored = self._forget_stat
 
     def stop(self) -> None:
         """Leave document and file alone from now on."""
-        self.live.on_change = lambda: None
+        self.live.on_change = self.live.on_restored = lambda: None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -183,13 +219,15 @@ class Projection:
         """Take up the image, and what was written while nobody looked."""
         state = await self.live.log.file_state(self.live.ref.doc)
         if state.image is None:
-            # The log was made from the file a moment ago, and its maker did not get further.
-            image = self.live.document if self.live.head.rev == 0 else None
-            if image is None:
-                raise Refused("no_image", "the store has a log but nothing of its file")
-            await self._settle(project(image), 0, state)
-        else:
-            self._take(state)
+            # The log was made from the file a moment ago, and its maker did not get further; or
+            # the store was lost and put back, and this server ended in the same moment. Then the
+            # file is taken for our last save: nothing tells what others may have written to it.
+            rev, image = self.live.head.rev, self.live.document
+            if rev:
+                logger.warning("ot_jupyter: no image of %s in the store", self.live.ref.path)
+                image = (await self.files.read(self.live.ref.path)).document
+            await self._settle(project(image), rev, state)
+        self._take(await self.live.log.file_state(self.live.ref.doc))
         await self.sync()
 
     # When.
@@ -202,6 +240,11 @@ class Projection:
             self._timer.cancel()
         wait = min(self.delay, max(0.0, self._first_change + self.longest - now))
         self._timer = asyncio.get_running_loop().call_later(wait, self._due)
+
+    def _forget_stat(self) -> None:
+        """The store was lost and put back without the image: look at the file, and set it."""
+        self._stat = None
+        self._changed()
 
     def _due(self) -> None:
         self._timer = None
@@ -244,38 +287,53 @@ class Projection:
     async def _absorb_outside(self) -> bool:
         """Whether the file is ours to write now, all that others wrote being in the log."""
         path = self.live.ref.path
-        stat = await self.files.stat(path)
-        if stat is not None and stat == self._stat:
-            return True
-        if stat is None:
-            self._report("the file was moved or deleted; the document goes on without it")
-            self._stat = None
-            return False
-        try:
-            loaded = await self.files.read(path)
-        except Refused as refused:
-            self._report(f"what is on disk can't be read, and is left alone: {refused.message}")
-            return False
-        digest = digest_of(loaded.document)
+        for _ in range(LOOKS):
+            stat = await self.files.stat(path)
+            if stat is not None and stat == self._stat:
+                return True
+            if stat is None:
+                self._report("the file was moved or deleted; the document goes on without it")
+                self._stat = None
+                return False
+            try:
+                loaded = await self.files.read(path)
+            except Refused as refused:
+                if refused.code != "not_found":
+                    self._report(f"what is on disk can't be read, and is left alone: {refused}")
+                    return False
+                continue
+            if await self._recognise(loaded.document, stat):
+                self._report(None)
+                return True
+        raise OSError("the file is written by others all the time")
+
+    async def _recognise(self, found: Document, stat: tuple[Any, ...]) -> bool:
+        """Take up what was found on disk, be it ours or theirs. False: look again, as the file,
+        or what the store says of it, changed meanwhile."""
+        digest = await asyncio.to_thread(digest_of, found)
+        state = await self.live.log.file_state(self.live.ref.doc)
+        if await self.files.stat(self.live.ref.path) != stat:
+            return False  # what the store says may be of a later file than the one we read
+        self._take(state)
         if digest != self._digest:
-            state = await self.live.log.file_state(self.live.ref.doc)
-            self._take(state)  # another server may have been there before us
-            if digest != self._digest:
-                ours = next((one for one in state.attempts if one.digest == digest), None)
-                if ours is not None and time() - ours.time < ATTEMPT_SECONDS:
-                    await self._settle(loaded.document, ours.rev, state)
-                else:
-                    await self._absorb(loaded.document, digest, state)
+            ours = next((one for one in state.attempts if one.digest == digest), None)
+            if ours is None or time() - ours.time > ATTEMPT_SECONDS:
+                done = await self._absorb(found, digest, state)
+            else:
+                done = await self._settle(found, ours.rev, state)
+            if not done:
+                return False
+        elif state.image is None and not await self._settle(found, self._image_rev, state):
+            return False
         self._stat = stat
-        self._report(None)
         return True
 
-    async def _absorb(self, found: Document, digest: str, state: FileState) -> None:
+    async def _absorb(self, found: Document, digest: str, state: FileState) -> bool:
         """Enter what others wrote as one change, with the image as its base."""
         assert self._image is not None
         image = self._image
         found = adopt_ids(image, found)
-        rev, document = self.live.head.rev, self.live.document
+        base, document = self.live.head, self.live.document
         theirs = await asyncio.to_thread(diff, image, found)
         if theirs:
             typed = await asyncio.to_thread(diff, image, document)
@@ -284,15 +342,15 @@ class Projection:
             name = f"file:{self._image_rev}-{digest}"
             verdict = await self.live.commit(
                 lambda answer: Submission(
-                    client=name, n=1, base=rev, ops=change, user="file", answer=answer,
+                    client=name, n=1, base=base, ops=change, user="file", answer=answer,
                     consume=False,
                 )
             )  # fmt: skip
             if not isinstance(verdict, Accepted):
                 raise OSError(f"the change on disk can't be merged: {verdict.message}")
             logger.info("ot_jupyter: %s was changed outside", self.live.ref.path)
-            rev = verdict.head.rev
-        await self._settle(found, rev, state)
+            base = verdict.head
+        return await self._settle(found, base.rev, state)
 
     async def _save(self) -> None:
         head, document = self.live.head, self.live.document
@@ -306,32 +364,33 @@ class Projection:
             await self.live.log.begin_save(self.live.ref.doc, attempt)
             await self.files.write(self.live.ref.path, projection)
             # Read back: hooks may have changed it, and somebody else may have been faster.
-            stat = await self.files.stat(self.live.ref.path)
-            loaded = await self.files.read(self.live.ref.path)
-            state = await self.live.log.file_state(self.live.ref.doc)
-            await self._settle(projection, head.rev, state)
-            found = digest_of(loaded.document)
-            if found != digest and not any(one.digest == found for one in state.attempts):
-                await self._absorb(loaded.document, found, state)
-            self._stat = stat
+            if not await self._absorb_outside():
+                return
+            if self._digest != digest:
+                self._changed()  # another's save was the last: see that ours follows
+                return
         self._saved_head = head.rev
         if self._first_change == first:
             self._first_change = None
 
     def _take(self, state: FileState) -> None:
-        assert state.image is not None
-        if state.digest != self._digest:
+        if state.image is not None and state.digest != self._digest:
             self._image = orjson.loads(state.image)
             self._digest = state.digest
             self._image_rev = state.rev
 
-    async def _settle(self, image: Document, rev: int, state: FileState) -> None:
-        """Set the image, and use up the attempts that it answers or that are too old."""
+    async def _settle(self, image: Document, rev: int, state: FileState) -> bool:
+        """Set the image over that of ``state``, and use up the attempts that it answers or that
+        are too old. False: another server was first."""
         digest = digest_of(image)
         old = time() - ATTEMPT_SECONDS
         used = [one.id for one in state.attempts if one.digest == digest or one.time < old]
-        await self.live.log.settle_save(self.live.ref.doc, orjson.dumps(image), digest, rev, used)
-        self._image, self._digest, self._image_rev = image, digest, rev
+        done = await self.live.log.settle_save(
+            self.live.ref.doc, orjson.dumps(image), digest, rev, used, over=state.digest
+        )
+        if done:
+            self._image, self._digest, self._image_rev = image, digest, rev
+        return done
 
     async def close(self) -> None:
         """Save, and stop following."""

@@ -69,6 +69,7 @@ class LiveDocument(Stream):
         self.keeping = keeping
         self.presence: dict[str, Presence] = {}
         self.on_change: Callable[[], None] = lambda: None  # the file side listens
+        self.on_restored: Callable[[], None] = lambda: None
         self.stalled: str | None = None  # why nothing can be committed now
         self.touched = monotonic()
         self.closed = False
@@ -249,6 +250,7 @@ class LiveDocument(Stream):
                     "ot_jupyter: the store lost %s; putting it back", request.loaded.ref.path
                 )
                 result = await self.log.restore(request.loaded)
+                self.on_restored()
 
     def _stall(self, reason: str | None) -> None:
         if (reason is None) == (self.stalled is None):

@@ -182,6 +182,14 @@ class Log(Protocol):
     async def begin_save(self, doc: str, attempt: Attempt) -> None: ...
 
     async def settle_save(
-        self, doc: str, image: bytes, digest: str, rev: int, attempt_ids: Sequence[str]
-    ) -> None:
-        """Set the image and use up these attempts, in one step."""
+        self,
+        doc: str,
+        image: bytes,
+        digest: str,
+        rev: int,
+        attempt_ids: Sequence[str],
+        *,
+        over: str,
+    ) -> bool:
+        """Set the image and use up these attempts, in one step, if the present image's digest is
+        ``over`` (``""``: there is none). False, and nothing done, if another server was first."""

@@ -62,7 +62,7 @@ class Submission:
 
     client: str
     n: int
-    base: int
+    base: Head  # the state that its author saw
     ops: Change
     user: str
     answer: Callable[[Verdict], None]
@@ -306,9 +306,9 @@ class Pen:
                 self.window_floor = older[0].head
 
     def _reach_bases(self, batch: list[Submission]) -> Work:
-        if any(one.base > self.head.rev for one in batch):
+        if any(one.base.rev > self.head.rev for one in batch):
             yield from self.look()
-        if any(self.floor <= one.base < self.window_floor.rev for one in batch):
+        if any(self.floor <= one.base.rev < self.window_floor.rev for one in batch):
             yield from self.widen()
 
     def _take_up_arrived(self) -> Work:
@@ -363,13 +363,13 @@ class Pen:
             return Accepted(self._head_of(draft, seen, submission), repeated=True)
         if judgement == "gap":
             return Rejected("gap", f"the last number of this client is {seen.n}", "/n")
-        if submission.strict and submission.base != draft.head.rev:
+        if submission.strict and submission.base != draft.head:
             return Rejected("moved", f"the document is at revision {draft.head.rev} now", "/base")
-        if not self.window_floor.rev <= submission.base <= self.head.rev:
+        if self.hash_at(submission.base.rev) != submission.base.hash:
             return Rejected(
                 "unknown_base",
-                f"revision {submission.base} is not between {self.window_floor.rev} and "
-                f"{self.head.rev}: open the document again",
+                f"the state {submission.base.etag} is not in the window from revision "
+                f"{self.window_floor.rev} to {self.head.rev}: open the document again",
                 "/base",
             )
         try:
@@ -394,7 +394,7 @@ class Pen:
 
     def _add(self, draft: _Draft, submission: Submission, ops: Change, document: Document) -> None:
         entry = _make_entry(
-            draft.head, client=submission.client, n=submission.n, base=submission.base,
+            draft.head, client=submission.client, n=submission.n, base=submission.base.rev,
             user=submission.user, time=self.now(), ops=ops,
             skip=submission.skip, digest=submission.digest,
         )  # fmt: skip
@@ -407,7 +407,7 @@ class Pen:
     def _evaluate(self, draft: _Draft, submission: Submission) -> tuple[Document, Change]:
         """The document after the submission, and its operations as they go into the log."""
         ops = submission.ops
-        missed = self.entries_after(submission.base)
+        missed = self.entries_after(submission.base.rev)
         if len(ops) * (len(missed) + len(draft.entries)) > self.limits.transform_steps:
             raise Refused(
                 "too_far_behind",

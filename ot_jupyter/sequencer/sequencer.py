@@ -52,6 +52,7 @@ class Sequencer:
         self.open_documents: dict[str, Open] = {}  # by document id
         self._locks: dict[str, asyncio.Lock] = {}  # by path, while one opens or closes
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
 
     async def start(self) -> None:
         """Connect to the store and begin to tend what is open."""
@@ -63,6 +64,8 @@ class Sequencer:
 
         Raises :class:`Refused` (no such file, not a notebook, …) and ``LogUnavailable``.
         """
+        if self._stopping:
+            raise LogUnavailable("the server is stopping")
         lock = self._locks.setdefault(path, asyncio.Lock())
         async with lock:
             one = self.find(path)
@@ -172,6 +175,7 @@ class Sequencer:
 
     async def close(self) -> None:
         """Save and close everything."""
+        self._stopping = True
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -33,11 +33,11 @@ _FIELDS = {
 }
 
 
-def check_value(value: Json) -> None:
+def check_value(value: Json, level: int = 0) -> None:
     """Raise :class:`Refused` unless ``value`` is JSON that every reader keeps exactly.
 
     Refused: NaN and infinities, integers beyond 2**53, strings that are not well-formed (lone
-    surrogates), nesting deeper than 100.
+    surrogates), nesting deeper than 100, counted from ``level`` objects around the value.
     """
     # A stack, not recursion: the depth is the sender's choice.
     stack: list[tuple[Json, tuple[str | int, ...]]] = [(value, ())]
@@ -47,7 +47,7 @@ def check_value(value: Json) -> None:
         if kind is str:
             _check_text(item, where)
         elif kind is dict or kind is list:
-            if len(where) >= MAX_DEPTH:
+            if len(where) + level >= MAX_DEPTH:
                 raise Refused("too_deep", f"values nest at most {MAX_DEPTH} deep")
             if kind is dict:
                 for key, inner in item.items():
@@ -89,6 +89,7 @@ def check_cell(cell: Json) -> None:
             raise Refused("missing_field", f"a cell has {field!r}", pointer(field))
     for field, value in cell.items():
         if field not in CELL_FIELDS:
+            _check_text(str(field), ())
             raise Refused("unknown_field", f"a cell has no {field!r}", pointer(field))
         _check_field(field, value)
     check_value(cell)
@@ -162,6 +163,7 @@ def check_operation(operation: Json, *, notebook: bool, from_client: bool) -> No
         fields = fields | {"index"}
     for field in operation:
         if field not in fields:
+            _check_text(str(field), ())  # it is about to be a pointer
             raise Refused("unknown_field", f"{verb!r} has no {field!r} here", pointer(field))
     for field in fields:
         if field not in operation:
@@ -203,7 +205,7 @@ def _check_write(operation: Operation, where: Segments, notebook: bool, from_cli
             raise Refused("not_found", f"{field!r} has no parts with paths", "/path")
         if verb != "edit":
             raise Refused("not_writable", f"{field!r} is written by 'edit'", "/op")
-        _check_edit(operation, field, from_client)
+        _check_edit(operation, field, _level(where), from_client)
         return
     if verb == "edit":
         raise Refused("not_writable", f"'edit' is for sequences; {field!r} is none", "/op")
@@ -221,13 +223,20 @@ def _check_write(operation: Operation, where: Segments, notebook: bool, from_cli
         try:
             _check_field(field, operation["value"])
         except Refused as refused:
-            raise Refused(refused.code, refused.message, "/value") from None
+            inside = refused.pointer.removeprefix(pointer(field))
+            raise Refused(refused.code, refused.message, "/value" + inside) from None
     try:
-        check_value(operation["value"])
+        check_value(operation["value"], _level(where))
     except Refused as refused:
         raise refused.within("/value") from None
-    if len(inner) > MAX_DEPTH:
-        raise Refused("too_deep", f"paths are at most {MAX_DEPTH} deep", "/path")
+    if _level(where) > MAX_DEPTH:
+        raise Refused("too_deep", f"values nest at most {MAX_DEPTH} deep", "/path")
+
+
+def _level(where: Segments) -> int:
+    """How deep a value there is nested, counted from the cell. Were it counted from the value,
+    a removed cell could be too deep to be added again."""
+    return len(where) - 2
 
 
 def _target(where: Segments, notebook: bool) -> tuple[str, Segments]:
@@ -245,7 +254,7 @@ def _target(where: Segments, notebook: bool) -> tuple[str, Segments]:
     raise Refused("not_found", "the document has no such field", "/path")
 
 
-def _check_edit(operation: Operation, field: str, from_client: bool) -> None:
+def _check_edit(operation: Operation, field: str, level: int, from_client: bool) -> None:
     delta = operation["delta"]
     try:
         check_delta(delta, str if field == "source" else list)
@@ -260,7 +269,7 @@ def _check_edit(operation: Operation, field: str, from_client: bool) -> None:
                 if any(type(item) is not dict for item in part):
                     raise Refused("wrong_type", "an output is an object", f"/{index}")
             try:
-                check_value(part)
+                check_value(part, level)
             except Refused as refused:
                 raise refused.within(f"/{index}") from None
     except Refused as refused:

@@ -135,7 +135,9 @@ def _same_cell(a: Operation, b: Operation, later: bool) -> Change:
         if later:
             return []
         return [{"op": "remove", "path": a["path"], "index": b["index"]}, a]
-    if verbs == ("remove", "move"):
+    if verbs in (("remove", "move"), ("add", "move")):
+        # An add meets a move as the inverse of a pending removal: undo puts the cell where the
+        # other has moved it.
         return [{**a, "index": b["to"]}]
     if verbs == ("move", "move") and later:
         return [] if a["to"] == b["to"] else [{**a, "index": b["to"]}]

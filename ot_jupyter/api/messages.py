@@ -1,0 +1,256 @@
+"""What clients say on the WebSocket: read and checked before anything is done with it. No I/O.
+
+A message is read in two steps, so that an error can say which message it answers:
+:func:`read_message` makes a JSON object of the text, :func:`parse_message` a message of the object.
+The operations of a submission are checked in a third one, :func:`check_ops`, when it is known what
+kind of document they are for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from ..sequencer.entry import Head
+from ..transforms import Change, Refused, check_change, check_value, pointer
+from ..transforms.values import MAX_INTEGER
+from .limits import ApiLimits
+
+CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+NAME_LENGTH: Final = 64  # of a document id, an epoch or a hash
+PATH_LENGTH: Final = 4096
+MOST_KNOWN: Final = 1000
+PRESENCE_DEPTH: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Follow a document. ``known``: the states that the client can go back to, newest first."""
+
+    path: str
+    client: str
+    kind: str | None
+    epoch: str
+    known: list[Head]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A change of the state ``base``. ``ops`` are a list; what is in it is for :func:`check_ops`
+    to say."""
+
+    doc: str
+    n: int
+    base: Head
+    ops: Change
+    skip: bool
+    presence: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetPresence:
+    """Where the client is; None: nowhere."""
+
+    doc: str
+    presence: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Follow a document no longer."""
+
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Write a document's file now."""
+
+    doc: str
+
+
+Message: TypeAlias = Open | Submit | SetPresence | Close | Save
+
+# Per type: the fields that are always there, and those that may be.
+_FIELDS: Final[dict[str, tuple[frozenset[str], frozenset[str]]]] = {
+    "open": (frozenset({"path", "client"}), frozenset({"kind", "epoch", "known"})),
+    "submit": (frozenset({"doc", "n", "base", "hash", "ops"}), frozenset({"skip", "presence"})),
+    "presence": (frozenset({"doc", "presence"}), frozenset()),
+    "close": (frozenset({"doc"}), frozenset()),
+    "save": (frozenset({"doc"}), frozenset()),
+}
+
+
+def read_message(text: str) -> dict[str, Any]:
+    """The JSON object of a text. Raises :class:`Refused`: ``not_json``, ``too_deep``,
+    ``wrong_type``.
+
+    The reader is the guard against what JSON readers differ in or fall over: it refuses NaN,
+    infinite numbers, halves of surrogate pairs, and nesting that would exhaust a stack (1024).
+    """
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        if re.search("depth|recursion", error.msg, re.IGNORECASE):
+            raise Refused("too_deep", "the message nests too deep") from None
+        raise Refused("not_json", f"the message is not JSON: {error}") from None
+    if type(value) is not dict:
+        raise Refused("wrong_type", "a message is an object")
+    return value
+
+
+def about(value: dict[str, Any]) -> dict[str, Any]:
+    """What an answer repeats of the message it is about: ``of``, ``doc``, ``path``, ``n``, as far
+    as they are what they should be."""
+    result: dict[str, Any] = {}
+    if type(value.get("type")) is str and value["type"] in _FIELDS:
+        result["of"] = value["type"]
+    for field, limit in (("doc", NAME_LENGTH), ("path", PATH_LENGTH)):
+        if type(value.get(field)) is str and len(value[field]) <= limit:
+            result[field] = value[field]
+    if type(value.get("n")) is int and 1 <= value["n"] <= MAX_INTEGER:
+        result["n"] = value["n"]
+    return result
+
+
+def parse_message(value: dict[str, Any], limits: ApiLimits) -> Message:
+    """The message that an object is. Raises :class:`Refused` with the pointer of what is wrong."""
+    kind = value.get("type")
+    if type(kind) is not str or kind not in _FIELDS:
+        raise Refused("unknown_message", f"'type' is one of {', '.join(_FIELDS)}", "/type")
+    _check_fields(value, kind)
+    if kind == "open":
+        return _open(value)
+    doc = _text(value, "doc", NAME_LENGTH)
+    if kind == "submit":
+        return _submit(value, doc, limits)
+    if kind == "presence":
+        return SetPresence(doc, _presence(value["presence"], limits))
+    return Save(doc) if kind == "save" else Close(doc)
+
+
+def check_ops(ops: Change, *, notebook: bool, limits: ApiLimits) -> None:
+    """Raise :class:`Refused` unless these are operations that a client may submit to a notebook,
+    or else to a text file. What depends on the document's state is told by the pen."""
+    if len(ops) > limits.change_operations:
+        raise Refused(
+            "too_many_operations",
+            f"a change has at most {limits.change_operations} operations, this one {len(ops)}",
+            "/ops",
+        )
+    try:
+        if _deeper(ops, limits.depth):
+            raise Refused("too_deep", f"a message nests at most {limits.depth} deep")
+        check_change(ops, notebook=notebook, from_client=True)
+    except Refused as refused:
+        raise refused.within("/ops") from None
+    for index, operation in enumerate(ops):
+        if operation["op"] == "run":
+            raise Refused("unsupported", "this server has no kernel part yet", f"/ops/{index}/op")
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    """Whether a value nests deeper. Level by level: the depth is the sender's choice."""
+    level = [value]
+    for _ in range(limit):
+        level = [
+            item
+            for outer in level
+            for item in (outer.values() if type(outer) is dict else outer)
+            if type(item) is dict or type(item) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _check_fields(value: dict[str, Any], kind: str) -> None:
+    required, optional = _FIELDS[kind]
+    for field in value:
+        if field != "type" and field not in required and field not in optional:
+            raise Refused("unknown_field", f"{kind!r} has no {field!r}", pointer(field))
+    for field in sorted(required):
+        if field not in value:
+            raise Refused("missing_field", f"{kind!r} has {field!r}", pointer(field))
+
+
+def _open(value: dict[str, Any]) -> Open:
+    client = value["client"]
+    if type(client) is not str or not CLIENT_ID.fullmatch(client):
+        raise Refused("bad_id", f"a client id matches {CLIENT_ID.pattern}", "/client")
+    kind = value.get("kind")
+    if kind not in (None, "notebook", "text"):
+        raise Refused("wrong_type", "'kind' is 'notebook' or 'text'", "/kind")
+    epoch = _text(value, "epoch", NAME_LENGTH) if "epoch" in value else ""
+    return Open(_text(value, "path", PATH_LENGTH), client, kind, epoch, _known(value))
+
+
+def _known(value: dict[str, Any]) -> list[Head]:
+    known = value.get("known", [])
+    if type(known) is not list:
+        raise Refused("wrong_type", "'known' is a list of [revision, hash]", "/known")
+    if len(known) > MOST_KNOWN:
+        raise Refused("out_of_range", f"'known' has at most {MOST_KNOWN} states", "/known")
+    for index, state in enumerate(known):
+        if (
+            type(state) is not list
+            or len(state) != 2
+            or type(state[0]) is not int
+            or type(state[1]) is not str
+            or not 0 <= state[0] <= MAX_INTEGER
+            or len(state[1]) > NAME_LENGTH
+        ):
+            raise Refused("wrong_type", "a known state is [revision, hash]", f"/known/{index}")
+    return [Head(rev, hash) for rev, hash in known]
+
+
+def _submit(value: dict[str, Any], doc: str, limits: ApiLimits) -> Submit:
+    n = _number(value, "n", 1)
+    base = Head(_number(value, "base", 0), _text(value, "hash", NAME_LENGTH))
+    if type(value["ops"]) is not list:
+        raise Refused("wrong_type", "a change is a list of operations", "/ops")
+    skip = value.get("skip", False)
+    if type(skip) is not bool:
+        raise Refused("wrong_type", "'skip' is true or false", "/skip")
+    return Submit(doc, n, base, value["ops"], skip, _presence(value.get("presence"), limits))
+
+
+def _presence(value: Any, limits: ApiLimits) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    if type(value) is not dict:
+        raise Refused("wrong_type", "a presence is an object or null", "/presence")
+    if _deeper(value, PRESENCE_DEPTH):
+        raise Refused("too_deep", f"a presence nests at most {PRESENCE_DEPTH} deep", "/presence")
+    if len(orjson.dumps(value)) > limits.presence_bytes:
+        raise Refused(
+            "too_large", f"a presence has at most {limits.presence_bytes} bytes", "/presence"
+        )
+    try:
+        check_value(value)
+        if "rev" in value:
+            _number(value, "rev", 0)
+    except Refused as refused:
+        raise refused.within("/presence") from None
+    return value
+
+
+def _text(value: dict[str, Any], field: str, limit: int) -> str:
+    text = value[field]
+    if type(text) is not str:
+        raise Refused("wrong_type", f"{field!r} is a string", pointer(field))
+    if len(text) > limit:
+        raise Refused("out_of_range", f"{field!r} has at most {limit} characters", pointer(field))
+    return text
+
+
+def _number(value: dict[str, Any], field: str, least: int) -> int:
+    number = value[field]
+    if type(number) is not int:
+        raise Refused("wrong_type", f"{field!r} is an integer", pointer(field))
+    if not least <= number <= MAX_INTEGER:
+        raise Refused("out_of_range", f"{field!r} is from {least} to 2**53", pointer(field))
+    return number

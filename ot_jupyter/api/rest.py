@@ -1,0 +1,22 @@
+"""The addresses of the REST API. ``ExtensionApp`` puts the server's base URL before them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .about import HealthHandler, OpenApiHandler, PresenceHandler
+from .base import ApiHandler
+from .documents import DocumentHandler, DocumentsHandler
+from .entries import EntriesHandler
+
+# A path is whatever follows: that it is in order is said in JSON, by the handler.
+_PATH: Final = r"/(?P<path>.+)"
+
+handlers: Final[list[tuple[str, type[ApiHandler]]]] = [
+    (r"/api/ot/documents/?", DocumentsHandler),
+    (r"/api/ot/documents" + _PATH, DocumentHandler),
+    (r"/api/ot/entries" + _PATH, EntriesHandler),
+    (r"/api/ot/presence" + _PATH, PresenceHandler),
+    (r"/api/ot/health", HealthHandler),
+    (r"/api/ot/openapi\.json", OpenApiHandler),
+]

@@ -1,0 +1,498 @@
+"""The WebSocket: many documents on one connection.
+
+What a client says is taken in order, and rights are asked for every message. What it is told goes
+through one writer. While a write is pending nothing is buffered but short answers: entries stay in
+the document's window, and what came meanwhile is cut out of it as one frame when there is room
+(see ``stream.py``). So a slow reader costs no more than the frame that he has not taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Any, Final, TypeVar, cast
+
+import orjson
+from jupyter_server.auth.decorator import ws_authenticated
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.base.websocket import WebSocketMixin
+from jupyter_server.utils import ensure_async
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError
+from tornado.websocket import (
+    WebSocketClosedError,
+    WebSocketHandler,
+    WebSocketProtocol,
+    WebSocketProtocol13,
+)
+
+from ..sequencer.live import LiveDocument
+from ..sequencer.log import LogUnavailable
+from ..sequencer.pen import Rejected, Submission, Verdict
+from ..sequencer.sequencer import Sequencer, canonical_path
+from ..sequencer.stream import Subscription
+from ..transforms import Refused
+from .limits import ApiLimits
+from .messages import (
+    Close,
+    Message,
+    Open,
+    Save,
+    SetPresence,
+    Submit,
+    about,
+    check_ops,
+    parse_message,
+    read_message,
+)
+
+logger = logging.getLogger("ot_jupyter")
+
+OPEN_SECONDS: Final = 10.0  # that an open waits for the store
+RETRY_SECONDS: Final = 0.25  # between two attempts in that time
+LINGER_SECONDS: Final = 5.0
+UNSENT_ANSWERS: Final = 100  # with more of them, nothing more is read from the client
+USER_FIELDS: Final = ("username", "name", "display_name", "initials", "avatar_url", "color")
+
+T = TypeVar("T")
+
+
+class LingeringProtocol(WebSocketProtocol13):
+    """After it has refused a message as too large, takes from the network what is still on its
+    way, for some seconds. Were the connection closed at once, its reset would often reach the
+    sender before he has read the reason (1009), and he would come back and send it again."""
+
+    _reason_sent = False
+    _lingering: asyncio.Task[None] | None = None
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        self._reason_sent = self._reason_sent or code == 1009
+        super().close(code, reason)
+
+    def _abort(self) -> None:
+        if not self._reason_sent:
+            super()._abort()
+        elif self._lingering is None:
+            self.client_terminated = True  # nothing that comes now is a message
+            self._lingering = asyncio.ensure_future(self._linger())
+
+    async def _linger(self) -> None:
+        with contextlib.suppress(StreamClosedError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._drain(), LINGER_SECONDS)
+        super()._abort()
+
+    async def _drain(self) -> None:
+        while True:
+            await self.stream.read_bytes(2**16, partial=True)
+
+
+class OtSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
+    """``/api/ot/socket``: the connection, and who is at its other end."""
+
+    auth_resource = "contents"
+
+    def initialize(self) -> None:
+        self.session: Session | None = None
+
+    @property
+    def max_message_size(self) -> int:
+        """Bytes. Tornado closes a socket that sends more, with code 1009."""
+        return cast(ApiLimits, self.settings["ot_jupyter_limits"]).message_bytes
+
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        plain = super().get_websocket_protocol()
+        if isinstance(plain, WebSocketProtocol13):
+            return LingeringProtocol(self, False, plain.params)
+        return plain
+
+    def set_default_headers(self) -> None:
+        """None: they are for pages."""
+
+    def get_compression_options(self) -> dict[str, Any] | None:
+        return cast("dict[str, Any] | None", self.settings.get("websocket_compression_options"))
+
+    @ws_authenticated
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        """Let in who may read."""
+        if not await self.may("read"):
+            raise HTTPError(403)
+        await super().get(*args, **kwargs)
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        super().open(*args, **kwargs)
+        self.set_nodelay(True)
+        self.session = Session(self)
+        self.settings["ot_jupyter_sockets"].add(self)
+
+    async def on_message(self, message: str | bytes) -> None:
+        """Take one message; the next is not read before this returns."""
+        assert self.session is not None
+        await self.session.receive(message)
+
+    def on_close(self) -> None:
+        self.settings["ot_jupyter_sockets"].discard(self)
+        if self.session is not None:  # else the connection broke before it was a socket
+            self.session.end()
+
+    async def may(self, action: str) -> bool:
+        """Whether the user may ``"read"`` or ``"write"`` contents, at this moment."""
+        return bool(
+            await ensure_async(
+                self.authorizer.is_authorized(self, self.current_user, action, self.auth_resource)
+            )
+        )
+
+    def public_user(self) -> dict[str, Any]:
+        """What others are told of the user."""
+        model = self.identity_provider.identity_model(self.current_user)
+        return {field: model.get(field) for field in USER_FIELDS}
+
+    async def visible_path(self, path: str) -> str:
+        """The canonical path. Raises :class:`Refused` for one that leaves the root, and for a
+        hidden one, which looks as if it weren't there."""
+        path = canonical_path(path)
+        contents = self.contents_manager
+        hidden = cast(Any, contents.is_hidden)
+        try:
+            if contents.allow_hidden or not await ensure_async(hidden(path)):
+                return path
+        except HTTPError as error:
+            message = error.log_message or "there is no such path"
+            raise Refused("bad_path", message, "/path") from None
+        raise Refused("not_found", "there is no such file", "/path")
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """A document that a session follows."""
+
+    live: LiveDocument
+    subscription: Subscription
+
+
+class Session:
+    """What one socket has under way."""
+
+    def __init__(self, socket: OtSocket) -> None:
+        self._socket = socket
+        self._sequencer: Sequencer = socket.settings["ot_jupyter"]
+        self._limits: ApiLimits = socket.settings["ot_jupyter_limits"]
+        self._user = socket.public_user()
+        self._following: dict[str, Following] = {}  # by document id
+        self._answers: deque[bytes] = deque()  # unsent
+        self._no_answers = asyncio.Event()  # is unsent
+        self._no_answers.set()
+        self._poked: dict[str, None] = {}  # documents whose streams have something, in order
+        self._something = asyncio.Event()  # is to be written
+        self._joining = asyncio.Lock()  # of all whole documents, one waits to be written
+        self._opening = 0
+        self._queued: list[int] = []  # the sizes of submissions without a verdict
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._start(self._write())
+
+    def end(self) -> None:
+        """The socket is closed."""
+        for task in list(self._tasks):
+            task.cancel()
+        for doc in list(self._following):
+            self._leave(doc)
+        self._no_answers.set()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # What the client is told.
+
+    def _say(self, message: bytes) -> None:
+        self._answers.append(message)
+        self._no_answers.clear()
+        self._something.set()
+
+    def _tell(self, type: str, **fields: Any) -> None:
+        self._say(orjson.dumps({"type": type, **fields}))
+
+    def _complain(self, why: Refused | Rejected, of: dict[str, Any], **more: Any) -> None:
+        """Tell why a message is not carried out. The socket stays open."""
+        self._tell("error", code=why.code, message=why.message, pointer=why.pointer, **of, **more)
+
+    def _poke(self, doc: str) -> None:
+        self._poked[doc] = None
+        self._something.set()
+
+    async def _write(self) -> None:
+        """The one writer."""
+        try:
+            while True:
+                await self._something.wait()
+                self._something.clear()
+                await self._flush()
+        except WebSocketClosedError:
+            self._no_answers.set()  # whoever waits for it goes on, and finds the socket closed
+        except Exception:
+            logger.exception("ot_jupyter: writing to a socket failed")
+            self._socket.close(1011, "the server failed")
+
+    async def _flush(self) -> None:
+        """Write until nothing waits. Answers are written before what the streams have."""
+        write = self._socket.write_message
+        while True:
+            while self._answers:
+                await write(self._answers.popleft())
+            self._no_answers.set()
+            if not self._poked:
+                return
+            allowed = await self._socket.may("read")
+            if self._answers:
+                continue  # perhaps an "opened", and the stream that we would take goes on from it
+            if not allowed:
+                self._leave_all()
+                continue
+            doc = next(iter(self._poked))
+            del self._poked[doc]
+            for message in self._take(doc):
+                await write(message)
+
+    def _take(self, doc: str) -> list[bytes]:
+        """What a document's stream has for us now."""
+        following = self._following.get(doc)
+        if following is None:
+            return []
+        messages = following.subscription.take()
+        if following.subscription.lost is not None:
+            del self._following[doc]
+        return messages
+
+    def _leave(self, doc: str) -> None:
+        following = self._following.pop(doc, None)
+        if following is not None:
+            following.live.unsubscribe(following.subscription)
+
+    def _leave_all(self) -> None:
+        """The user may not read any more."""
+        self._poked.clear()
+        refused = Refused("forbidden", "you may not read contents any more")
+        for doc in list(self._following):
+            self._leave(doc)
+            self._complain(refused, {"doc": doc})
+
+    # What the client says.
+
+    async def receive(self, text: str | bytes) -> None:
+        """Carry out a message, or begin to."""
+        if len(self._answers) >= UNSENT_ANSWERS:
+            await self._no_answers.wait()
+        of: dict[str, Any] = {}
+        try:
+            if not isinstance(text, str):
+                raise Refused("not_text", "messages are texts, not binary")
+            value = read_message(text)
+            of = about(value)
+            await self._carry_out(parse_message(value, self._limits), of, len(text))
+        except Refused as refused:
+            self._complain(refused, of)
+        except Exception:
+            logger.exception("ot_jupyter: a message failed, %s", of)
+            self._complain(Refused("internal", "the server failed"), of)
+
+    async def _carry_out(self, message: Message, of: dict[str, Any], size: int) -> None:
+        if isinstance(message, Close):
+            self._leave(message.doc)
+            return
+        if not await self._socket.may("read"):
+            self._leave_all()
+            raise Refused("forbidden", "you may not read contents")
+        if isinstance(message, Open):
+            self._check_room(message)
+            self._opening += 1
+            self._start(self._open(message, of))
+            return
+        if not isinstance(message, SetPresence) and not await self._socket.may("write"):
+            raise Refused("forbidden", "you may not write contents")
+        following = self._following.get(message.doc)
+        if following is None or following.live.closed:
+            raise Refused("not_open", "open the document on this socket first", "/doc")
+        if isinstance(message, Submit):
+            self._submit(message, following, of, size)
+        elif isinstance(message, Save):
+            self._check_room(message)
+            self._start(self._save(following.live, of))
+        else:
+            client = following.subscription.client
+            following.live.set_presence(client, self._user, message.presence)
+
+    def _check_room(self, message: Open | Save) -> None:
+        """Raise :class:`Refused` if this socket has enough under way."""
+        limit = self._limits.open_documents
+        if isinstance(message, Open) and len(self._following) + self._opening >= limit:
+            raise Refused("too_many_documents", f"a socket follows at most {limit} documents")
+        if len(self._tasks) > limit:
+            raise Refused("busy", "wait for answers before you ask for more")
+
+    # Opening.
+
+    async def _open(self, message: Open, of: dict[str, Any]) -> None:
+        try:
+            await self._follow(message)
+        except Refused as refused:
+            self._complain(refused, of)
+        except LogUnavailable as error:
+            self._complain(Refused("store_unavailable", str(error)), of)
+        except OSError as error:
+            self._complain(Refused("unreadable", error.strerror or str(error), "/path"), of)
+        except Exception:
+            logger.exception("ot_jupyter: opening failed, path=%r", message.path)
+            self._complain(Refused("internal", "the server failed"), of)
+        finally:
+            self._opening -= 1
+
+    async def _follow(self, message: Open) -> None:
+        path = await self._socket.visible_path(message.path)
+        write = await self._socket.may("write")
+        while True:
+            live = await self._reach(path, message)
+            async with self._joining:
+                await self._no_answers.wait()
+                # From here on nothing is awaited: answer and place in the stream are one cut.
+                if live.closed or live.pen.gone:
+                    continue
+                self._join(live, message, write)
+                return
+
+    def _join(self, live: LiveDocument, message: Open, write: bool) -> None:
+        doc = live.ref.doc
+        others = [
+            one.public(client) for client, one in live.presence.items() if client != message.client
+        ]
+        opened, subscription = live.join(
+            message.client, message.epoch, message.known, partial(self._poke, doc),
+            user=self._user, write=write, presence=others,
+        )  # fmt: skip
+        before = self._following.get(doc)
+        self._following[doc] = Following(live, subscription)
+        if before is not None:
+            before.live.unsubscribe(before.subscription)
+        self._say(opened)
+
+    async def _reach(self, path: str, message: Open) -> LiveDocument:
+        """The document, in step with the log. Waits some seconds for a store that is away, then
+        raises ``LogUnavailable``."""
+        end = monotonic() + OPEN_SECONDS
+        while True:
+            try:
+                return await _within(end - monotonic(), self._look(path, message))
+            except LogUnavailable:
+                if monotonic() + RETRY_SECONDS >= end:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _look(self, path: str, message: Open) -> LiveDocument:
+        live = await self._sequencer.open(path, message.kind)
+        await live.in_step()
+        if message.epoch == live.ref.epoch:
+            for rev, hash in message.known:
+                if live.pen.hash_at(rev) == hash:
+                    break
+                await live.reach(rev)  # if it is still in the log, though not in memory
+        return live
+
+    # Submitting.
+
+    def _submit(self, message: Submit, following: Following, of: dict[str, Any], size: int) -> None:
+        limits, queued = self._limits, self._queued
+        if len(queued) >= limits.queued_submissions or (
+            queued and sum(queued) + size > limits.message_bytes
+        ):
+            raise Refused("busy", "too many changes of this socket wait for the store")
+        refused: Refused | None = None
+        ops = message.ops
+        try:
+            check_ops(ops, notebook=following.live.notebook, limits=limits)
+        except Refused as error:
+            # Its number is taken all the same: a late duplicate of it must be a repeat.
+            refused, ops = error, []
+        queued.append(size)
+        following.live.submit(
+            Submission(
+                client=following.subscription.client, n=message.n, base=message.base, ops=ops,
+                user=self._user["username"], skip=message.skip,
+                answer=partial(self._answer, message, following, of, refused, size),
+            )
+        )  # fmt: skip
+
+    def _answer(
+        self,
+        message: Submit,
+        following: Following,
+        of: dict[str, Any],
+        refused: Refused | None,
+        size: int,
+        verdict: Verdict,
+    ) -> None:
+        """The verdict stands. The acknowledgement is the entry itself, in the stream."""
+        self._queued.remove(size)
+        if isinstance(verdict, Rejected):
+            self._complain(verdict, of, **({"taken": True} if verdict.taken else {}))
+            return
+        rev, hash = verdict.head
+        if verdict.repeated:
+            self._tell("repeated", doc=message.doc, n=message.n, rev=rev, hash=hash)
+            return
+        if refused is not None:
+            self._complain(refused, of, taken=True)
+            return
+        following.subscription.own.add(rev)
+        if message.presence is not None and self._following.get(message.doc) is following:
+            presence = {**message.presence, "rev": rev}
+            following.live.set_presence(following.subscription.client, self._user, presence)
+
+    async def _save(self, live: LiveDocument, of: dict[str, Any]) -> None:
+        rev = live.head.rev
+        try:
+            await self._sequencer.flush(live)
+            problem = self._sequencer.open_documents[live.ref.doc].projection.problem
+        except (LogUnavailable, OSError, Refused) as error:
+            problem = str(error)
+        except KeyError:
+            problem = "the document was closed"
+        except Exception:
+            logger.exception("ot_jupyter: saving failed, path=%r", live.ref.path)
+            problem = "the server failed"
+        if problem is None:
+            self._tell("saved", doc=live.ref.doc, rev=rev)
+        else:
+            self._complain(Refused("not_saved", problem), of)
+
+
+_going_on: set[asyncio.Task[Any]] = set()  # the loop itself does not hold tasks
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """The result of the work. If it takes longer, it goes on, for whoever asks again, and
+    ``LogUnavailable`` is raised."""
+    task = asyncio.ensure_future(work)
+    _going_on.add(task)
+    task.add_done_callback(_forget)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if not done:
+        raise LogUnavailable("the document is not open yet; try again")
+    return task.result()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _going_on.discard(task)
+    if not task.cancelled():
+        task.exception()  # it may be that nobody waits for it any more
+
+
+def close_sockets(sockets: Iterable[OtSocket]) -> None:
+    """The server ends: have the clients go elsewhere."""
+    for socket in list(sockets):
+        socket.close(1001, "the server ends")
