@@ -52,7 +52,7 @@ class OtJupyter(ExtensionApp):
     name = "ot_jupyter"
     description = "Several people and programs in one notebook, by operational transform."
 
-    sequencer: Sequencer
+    sequencer: Sequencer | None = None
     _connecting: asyncio.Task[None] | None = None
 
     # Where documents are kept, and how safely.
@@ -238,6 +238,8 @@ class OtJupyter(ExtensionApp):
 
     async def stop_extension(self) -> None:
         """Save everything and let go of it."""
+        if self.sequencer is None:  # something went wrong before there was any
+            return
         if self._connecting is not None:
             self._connecting.cancel()
         # Clients first: they come back, here or elsewhere, and bring what is not acknowledged.
@@ -247,13 +249,14 @@ class OtJupyter(ExtensionApp):
 
     def current_activity(self) -> dict[str, int] | None:
         """Sockets, if there are any: a server that is used does not shut itself down."""
-        sockets = len(self.settings["ot_jupyter_sockets"])
+        sockets = len(self.settings.get("ot_jupyter_sockets", ()))
         return {"sockets": sockets} if sockets else None
 
     # How.
 
     async def _connect(self) -> LogUnavailable | None:
         """Start the sequencer, or tell why its store can't be reached."""
+        assert self.sequencer is not None
         try:
             await self.sequencer.start()
         except LogUnavailable as error:

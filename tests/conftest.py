@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """A real Redis, running."""
-    server = RedisServer()
+    server = RedisServer(durable=False)
     server.start()
     yield server
     server.remove()
@@ -31,7 +31,7 @@ def redis_server() -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def redis_cluster() -> Iterator[RedisServer]:
     """A real Redis cluster, of one node."""
-    server = RedisServer(cluster=True)
+    server = RedisServer(cluster=True, durable=False)
     server.start()
     yield server
     server.remove()

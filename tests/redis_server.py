@@ -38,13 +38,16 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One server process. Its data outlive :meth:`stop` and :meth:`kill`, until :meth:`remove`.
+    """One server process. Its data outlive :meth:`stop`, until :meth:`remove`.
 
-    ``cluster``: a cluster of one node, which checks slots like any other.
+    ``cluster``: a cluster of one node, which checks slots like any other. ``durable``: all that it
+    acknowledged outlives :meth:`kill` too; else, and faster, not the last second or two, as Redis
+    puts off writing to its file while it syncs it.
     """
 
-    def __init__(self, *, cluster: bool = False) -> None:
+    def __init__(self, *, cluster: bool = False, durable: bool = True) -> None:
         self.cluster = cluster
+        self.durable = durable
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="ot-redis-"))
         self._process: subprocess.Popen[str] | None = None
@@ -57,7 +60,7 @@ class RedisServer:
         """Return when the server answers."""
         options = {
             "port": self.port, "bind": "127.0.0.1", "dir": self.folder, "save": "",
-            "appendonly": "yes", "appendfsync": "always",
+            "appendonly": "yes", "appendfsync": "always" if self.durable else "everysec",
         }  # fmt: skip
         if self.cluster:
             options |= {"cluster-enabled": "yes", "cluster-port": free_port()}

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from random import Random
 from typing import Any
 
 import nbformat
@@ -16,6 +17,7 @@ import pytest
 from tornado.websocket import websocket_connect
 
 from ot_jupyter.client import ConnectError, Document, DocumentError, connect
+from tests.fuzz.strategies import CLIENT, random_change
 from tests.server_process import ServerProcess
 
 
@@ -443,6 +445,50 @@ async def test_many_documents_come_back_together(server: ServerProcess) -> None:
         for document in documents:
             await document.acknowledged()
         assert [sources(document) for document in documents] == [[f"{n}!"] for n in range(8)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_all_see_the_same(server: ServerProcess, seed: int) -> None:
+    """Three people, random changes of everything, undo and redo, lines that are cut or lose."""
+    chance = Random(seed)
+    path = new_notebook(server, "alpha", "beta", "gamma")
+    async with (
+        proxied(server) as one_proxy,
+        proxied(server) as other_proxy,
+        connect(one_proxy.url, server.token, patience=1.0) as one,
+        connect(other_proxy.url, server.token, patience=1.0) as other,
+        connect(server.url, server.token) as near,
+    ):
+        documents = [await connection.open(path) for connection in (one, other, near)]
+        for number in range(80):
+            document = documents[chance.randrange(3)]
+            action = chance.randrange(12)
+            if action == 0:
+                document.undo()
+            elif action == 1:
+                document.redo()
+            elif action == 2:
+                await document.acknowledged()
+            elif action == 3:
+                proxy = (one_proxy, other_proxy)[chance.randrange(2)]
+                proxy.down = False
+                await asyncio.sleep(0)
+                proxy.down = True
+                proxy.cut()
+            else:
+                ids = [f"n{number}"]
+                size = 1 + chance.randrange(3)
+                document.apply(random_change(chance, document.content, size, ids, CLIENT))
+                await asyncio.sleep(0)
+        for document in documents:
+            await document.acknowledged()
+        rev = max(document.rev for document in documents)
+        for document in documents:
+            await document.until(lambda one: one.rev == rev)
+            assert document.content == documents[0].content
+            assert document.refused == []
+        await documents[0].flush()
+        nbformat.validate(nbformat.read(server.root / path, 4))
 
 
 # Who we are.

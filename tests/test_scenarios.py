@@ -131,7 +131,9 @@ async def test_the_store_is_deleted_while_clients_are_connected(tmp_path: Path, 
     path = tmp_path / "a.ipynb"
     write_notebook(path, ["x = 1", "y = 2"])
     store = tmp_path / ".jupyter_ot.db"
-    server = ServerProcess(tmp_path, extra=("--OtJupyter.save_delay=60", "--OtJupyter.save_longest=60")).start()
+    server = ServerProcess(
+        tmp_path, extra=("--OtJupyter.save_delay=60", "--OtJupyter.save_longest=60")
+    ).start()
     try:
         people = await people_at(3, [server], "a.ipynb", f"deleted {how}")
         for person in people:

@@ -16,6 +16,7 @@ from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import ensure_async
 from tornado import web
+from tornado.iostream import StreamClosedError
 
 from ..sequencer.entry import HASH_BYTES, Head
 from ..sequencer.live import LiveDocument
@@ -43,12 +44,21 @@ def guarded(action: str) -> Callable[[Method], Method]:
         async def answer(self: ApiHandler, *args: str, **kwargs: str) -> None:
             try:
                 await method(self, *args, **kwargs)
+            except StreamClosedError:
+                self.log.debug("whoever asked for %s is gone", self.request.path)
             except (Refused, LogUnavailable, OSError) as error:
                 raise as_api_error(error) from error
 
         return cast(Method, answer)
 
     return decorate
+
+
+def read_number(text: str, name: str) -> int:
+    """The number from 0 that a text names. Raises ``ApiError``; ``name`` is the argument's."""
+    if not _NUMBER.fullmatch(text):
+        raise bad_argument(name, f"{name!r} is a number from 0: not {text!r}")
+    return int(text)
 
 
 def read_state(text: str, name: str) -> Head:
@@ -135,11 +145,7 @@ class ApiHandler(APIHandler):
     def number_argument(self, name: str) -> int | None:
         """A number from 0; None if it was not given."""
         text = self.get_query_argument(name, None)
-        if text is None:
-            return None
-        if not _NUMBER.fullmatch(text):
-            raise bad_argument(name, f"{name!r} is a number from 0: not {text!r}")
-        return int(text)
+        return None if text is None else read_number(text, name)
 
     def seconds_argument(self, name: str) -> float:
         """Seconds from 0, and 0 if they were not given."""

@@ -18,7 +18,7 @@ from ..sequencer.entry import Entry
 from ..sequencer.live import LiveDocument
 from ..transforms import Document, apply
 from ..transforms.jsonpatch import project_entry
-from .base import ApiHandler, guarded, read_state
+from .base import ApiHandler, guarded, read_number, read_state
 from .errors import ApiError, bad_argument
 from .past import check_not_ahead, document_at, entries_since, head_at
 
@@ -109,8 +109,7 @@ class EntriesHandler(ApiHandler):
         if form not in ("operations", "json-patch"):
             raise bad_argument("as", f"'as' is 'operations' or 'json-patch': not {form!r}")
         live = await self.open_to_read(path)
-        since = await self._since(live, events)
-        check_not_ahead(live, since, "since")
+        since = await self._since(live)
         await entries_since(live, since, 1)  # raises here, not in the middle of a stream
         write = Written(await document_at(live, since) if form == "json-patch" else None)
         if self.request.method == "HEAD":
@@ -120,17 +119,19 @@ class EntriesHandler(ApiHandler):
         else:
             await self._answer(live, since, min(limit or self.MOST, self.MOST), wait, write)
 
-    async def _since(self, live: LiveDocument, events: bool) -> int:
+    async def _since(self, live: LiveDocument) -> int:
         """The revision to start from: the head, if none was given."""
-        text = self.get_query_argument("since", None)
-        if events:  # a browser that reconnects says where it was
-            text = self.request.headers.get("Last-Event-ID") or text
+        # A browser that reconnects to a stream says where it was, the address stays as it is.
+        name = "Last-Event-ID" if self.request.headers.get("Last-Event-ID") else "since"
+        text = self.request.headers.get("Last-Event-ID") or self.get_query_argument("since", None)
         if text is None:
             return live.head.rev
-        if text.isascii() and text.isdigit() and len(text) < 16:
-            return int(text)
-        state = read_state(text, "since")
-        check_not_ahead(live, state.rev, "since")
+        if "-" not in text:
+            rev = read_number(text, name)
+            check_not_ahead(live, rev, name)
+            return rev
+        state = read_state(text, name)
+        check_not_ahead(live, state.rev, name)
         if await head_at(live, state.rev) != state:
             raise _another_branch()
         return state.rev

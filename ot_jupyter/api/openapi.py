@@ -148,7 +148,7 @@ def _get_entries() -> Part:
         "description": (
             "At once; or, with `wait`, when there is something; or, with "
             "`Accept: text/event-stream`, as it comes: each event has the revision as `id` and "
-            "the entry as `data`, and `Last-Event-ID` takes precedence over `since`."
+            "the entry as `data`."
         ),
         "parameters": [
             _query(
@@ -174,8 +174,8 @@ def _get_entries() -> Part:
             ),
             _header(
                 "Last-Event-ID",
-                {"type": "string", "pattern": f"^[0-9]{{1,15}}(-{_HASH})?$"},
-                "Of a stream of events: the last one that was received",
+                {"type": "string", "pattern": f"^([0-9]{{1,15}}(-{_HASH})?)?$"},
+                "Of a stream of events: the last one that was received, in place of `since`",
             ),
         ],
         "responses": {

@@ -19,9 +19,9 @@ def resolve(document: Document, patch: list[Any]) -> Change:
         ops = resolve_patch(document, patch)
     except Refused as refused:
         raise patch_error(refused, refused.pointer) from None
-    refused = _not_for_clients(document, ops)
-    if refused is not None:
-        raise patch_error(refused, _culprit(document, patch))
+    forbidden = _not_for_clients(document, ops)
+    if forbidden is not None:
+        raise patch_error(forbidden, _culprit(document, patch))
     return ops
 
 

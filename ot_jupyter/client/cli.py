@@ -222,12 +222,13 @@ def _ask(
 
 
 def _failure(address: Address, error: HTTPError) -> Failure:
+    if error.code in (401, 403):
+        message = f"{address.url} refuses this: is the token right (--token, $JUPYTER_TOKEN)?"
+        return Failure(message, code="forbidden")
     try:
         more = orjson.loads(error.read())
         code, message, pointer = more["code"], more["message"], more["pointer"]
     except (OSError, HTTPException, ValueError, TypeError, KeyError):
-        if error.code in (401, 403):
-            return Failure(f"{address.url} wants a token: --token, or $JUPYTER_TOKEN", code="")
         if error.code == 404:
             return Failure(f"the server at {address.url} does not have ot-jupyter", code="")
         return Failure(f"{address.url} answers {error.code} {error.reason}", code="")

@@ -18,7 +18,12 @@ from typing import Any
 
 import orjson
 from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
+from tornado.websocket import (
+    WebSocketClientConnection,
+    WebSocketClosedError,
+    WebSocketError,
+    websocket_connect,
+)
 
 from .address import Address, read_address
 from .document import Document
@@ -80,9 +85,10 @@ class Connection:
     ) -> None:
         if error is None:
             await self.close()
-        else:
-            with contextlib.suppress(DocumentError):
-                await self.close()
+            return
+        interrupted = not isinstance(error, Exception)  # then it is to end now
+        with contextlib.suppress(DocumentError):
+            await self.close(0.0 if interrupted else None)
 
     async def start(self) -> None:
         """Connect. Raises :class:`ConnectError` if that fails this first time; after it the
@@ -165,14 +171,17 @@ class Connection:
             return await _Socket.open(self.address, self._ssl, self.patience)
         except HTTPClientError as error:
             raise _refusal(error, self.address) from None
-        except (OSError, WebSocketClosedError, _ssl.SSLError) as error:
+        except (OSError, WebSocketError) as error:
             message = f"no server answers at {self.address.url}: {error}"
             raise ConnectError("unreachable", message) from None
 
     async def _keep_up(self, socket: _Socket) -> None:
         try:
             while True:
-                await self._serve(socket)
+                try:
+                    await self._serve(socket)
+                except Exception:
+                    logger.exception("ot_jupyter: the connection failed; making a new one")
                 socket = await self._dial_until_done(fruitless=not socket.fruitful)
         finally:
             self._socket = None
@@ -274,8 +283,8 @@ class _Socket:
             raise
         connection = dialing.result()
         self._connection = connection
-        assert connection.protocol is not None
-        connection.protocol.set_nodelay(True)
+        if connection.protocol is not None:  # it may be closed already
+            connection.protocol.set_nodelay(True)
         return self
 
     @property

@@ -430,7 +430,7 @@ class _Distance:
         common = [key for key in document["order"] if key in others]
         other_common = [key for key in self.other["order"] if key in cells]
         total += sum(a != b for a, b in zip(common, other_common, strict=True))
-        return total + (document["metadata"] != self.other["metadata"])
+        return total + int(document["metadata"] != self.other["metadata"])
 
 
 def _text_distance(a: str, b: str) -> int:
@@ -463,8 +463,8 @@ def _types_in(ops: Change, cell_id: str) -> bool:
 
 
 def _dying(foreign: Change, own: Change) -> list[Operation]:
-    """The writes of a foreign change in cells that our own change removes, as they would be just
-    before each removal."""
+    """The writes of a foreign change in cells that our own change removes, and the moves of those
+    cells, as they would be just before each removal."""
     lost: list[Operation] = []
     for index, one in enumerate(own):
         if one["op"] == "remove" and "index" in one:
@@ -474,7 +474,7 @@ def _dying(foreign: Change, own: Change) -> list[Operation]:
                 other
                 for other in there
                 if other["op"] not in ("run", "test")
-                and "index" not in other
+                and ("index" not in other or other["op"] == "move")
                 and segments(other["path"])[:2] == cell
             ]
     return lost

@@ -385,12 +385,13 @@ class Pen:
         return Accepted(draft.head)
 
     def _head_of(self, draft: _Draft, seen: Seen, submission: Submission) -> Head:
-        """The state that a repeated submission made; the hash is empty if it left the window."""
-        rev = seen.rev if submission.n == seen.n else 0
-        for entry in draft.entries:
-            if entry.rev == rev:
+        """The state that a repeated submission made. If its entry left the window the hash is
+        empty, and if it was not the client's last the revision is 0."""
+        name = (submission.client, submission.n)
+        for entry in (*reversed(draft.entries), *reversed(self.window)):
+            if (entry.client, entry.n) == name:
                 return entry.head
-        return Head(rev, self.hash_at(rev) or "")
+        return Head(seen.rev if submission.n == seen.n else 0, "")
 
     def _add(self, draft: _Draft, submission: Submission, ops: Change, document: Document) -> None:
         entry = _make_entry(

@@ -17,6 +17,7 @@ from .values import (
     CELL_TYPES,
     MAX_DEPTH,
     MAX_INTEGER,
+    MAX_PATH,
     Cell,
     Json,
     Operation,
@@ -91,11 +92,11 @@ def check_cell(cell: Json) -> None:
         if field not in CELL_FIELDS:
             _check_text(str(field), ())
             raise Refused("unknown_field", f"a cell has no {field!r}", pointer(field))
-        _check_field(field, value)
+        check_field(field, value)
     check_value(cell)
 
 
-def _check_field(field: str, value: Json) -> None:
+def check_field(field: str, value: Json) -> None:
     """The type of a cell's fixed field, not what is inside."""
     at = pointer(field)
     if field == "cell_type":
@@ -153,6 +154,8 @@ def check_operation(operation: Json, *, notebook: bool, from_client: bool) -> No
     path = operation.get("path")
     if type(path) is not str:
         raise Refused("wrong_type", "'path' is a JSON Pointer", "/path")
+    if len(path) > MAX_PATH:
+        raise Refused("too_large", f"a path has at most {MAX_PATH} characters", "/path")
     _check_text(path, ("path",))
     try:
         where = segments(path)
@@ -221,7 +224,7 @@ def _check_write(operation: Operation, where: Segments, notebook: bool, from_cli
         return
     if not inner:
         try:
-            _check_field(field, operation["value"])
+            check_field(field, operation["value"])
         except Refused as refused:
             inside = refused.pointer.removeprefix(pointer(field))
             raise Refused(refused.code, refused.message, "/value" + inside) from None

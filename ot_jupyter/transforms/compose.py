@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .delta import compose_delta
 from .pointer import Segments, segments
-from .transform import _written_into
+from .transform import written_into
 from .values import Change, Operation
 
 
@@ -52,7 +52,7 @@ def _merge(
         return None
     if "index" in before:
         if before["op"] == "add" and len(where) > 2:
-            return [_written_into(before, where[2:], after)]
+            return [written_into(before, where[2:], after)]
         return None
     if before_where == where:
         if after["op"] == "edit":
@@ -61,5 +61,5 @@ def _merge(
         # Whether the key was there before the replace is not known here: both must stay.
         return None if after["op"] == "remove" else [after]
     if len(before_where) < len(where) and before["op"] == "replace":
-        return [_written_into(before, where[len(before_where) :], after)]
+        return [written_into(before, where[len(before_where) :], after)]
     return None

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from .apply import apply
-from .check import _check_field, check_operation, check_value
+from .check import check_field, check_operation, check_value
 from .delta import apply_delta, canonical
 from .diff import adopt_ids, diff, diff_list, same
 from .notebook import NBFORMAT, NBFORMAT_MINOR, cell_json, document_notebook, json_cell
@@ -692,7 +692,7 @@ def _read_field(field: str, value: Json) -> Json:
     """A field of a cell as a document has it. Nothing but the form of texts is changed."""
     if field == "source":
         value = _joined(value)
-    _check_field(field, value)
+    check_field(field, value)
     return value
 
 

@@ -42,7 +42,7 @@ def transform(a: Operation, b: Operation, *, later: bool) -> Change:
         return [] if inside and b["op"] == "remove" else [a]
     if "index" in a:
         if a["op"] == "add" and where_b[:2] == where_a:
-            return [_written_into(a, where_b[2:], b)]
+            return [written_into(a, where_b[2:], b)]
         return [a]
     if a["op"] == "run":
         return [a]
@@ -70,7 +70,7 @@ def _write_over_write(
         return []
     if where_b[: len(where_a)] == where_a:  # a writes what b wrote inside of
         if not later and a["op"] == "replace":
-            return [_written_into(a, where_b[len(where_a) :], b)]
+            return [written_into(a, where_b[len(where_a) :], b)]
         return [a]
     return [a]
 
@@ -84,7 +84,7 @@ def _has_place(value: Any, where: Segments, operation: Operation) -> bool:
     return type(value) is dict and (operation["op"] != "remove" or where[-1] in value)
 
 
-def _written_into(a: Operation, where: Segments, b: Operation) -> Operation:
+def written_into(a: Operation, where: Segments, b: Operation) -> Operation:
     """``a`` with ``b``, which goes to ``where`` in a's value, written into that value.
 
     For an ``add`` this can't be a race (who writes into a cell that is not there yet?); it is how

@@ -33,6 +33,7 @@ CELL_FIELDS: Final = (
     "execution",
 )
 MAX_INTEGER: Final = 2**53  # what every JSON reader keeps exactly
+MAX_PATH: Final = 4096  # characters; decoded paths are remembered, so their size is bounded
 MAX_DEPTH: Final = 100  # nesting of a value; orjson itself stops at 254
 
 

@@ -64,12 +64,14 @@ class Profile:
     lose_poke: float = 0.2
     duplicate: float = 0.05
     delay: float = 0.08
+    come_back: float = 0.5  # per tick of a client that is away
 
 
 PROFILES = {
     "calm": Profile(cut=0, crash=0, stall=0, log_away=0, unknown_outcome=0, trim=0, lose_poke=0),
     "mixed": Profile(),
     "text": Profile(text_only=True, cells=1),
+    "away": Profile(cut=0.1, come_back=0.05, trim=0.5, crash=0.005),
     "failover": Profile(lose_tail=0.03),
     "deleted": Profile(delete_store=0.015, crash=0.01, trim=0.0, seconds=12.0),
     "everything": Profile(clients=5, servers=3, lose_tail=0.02, crash=0.03, stall=0.03),
@@ -357,9 +359,7 @@ class Server:
         world, pen = self.world, self.pen
         if world.now < world.away_until or world.now < self.stalled_until:
             return
-        world.core.save_snapshot(
-            pen.ref.doc, Snapshot(pen.head.rev, pen.head.hash, pen.document)
-        )
+        world.core.save_snapshot(pen.ref.doc, Snapshot(pen.head.rev, pen.head.hash, pen.document))
         floor = max(pen.floor, pen.head.rev - world.rng.randrange(5, 60))
         if floor > pen.floor:
             world.core.trim(pen.ref.doc, floor, keep_history=False, seen_before="")
@@ -394,10 +394,9 @@ class Socket:
         self.server.soon(self.to_server - self.world.now, lambda: self._at_server(data))
 
     def _at_server(self, data: bytes) -> None:
-        if not self.alive:
-            # Half a connection: what was on its way still arrives, sometimes.
-            if not self.world.happens(0.5):
-                return
+        # Half a connection: what was on its way still arrives, sometimes.
+        if not self.alive and not self.world.happens(0.5):
+            return
         message = orjson.loads(data)
         if message["type"] == "open":
             if self.alive:
@@ -463,8 +462,8 @@ class Socket:
 
         pen.submit(
             Submission(
-                client=self.client.name, n=n, base=Head(message["base"], message["hash"]), ops=message["ops"], user="u",
-                answer=answer, skip=message.get("skip", False),
+                client=self.client.name, n=n, base=Head(message["base"], message["hash"]),
+                ops=message["ops"], user="u", answer=answer, skip=message.get("skip", False),
             )
         )  # fmt: skip
         self.server.kick()
@@ -551,7 +550,7 @@ class Client:
     def tick(self) -> None:
         world = self.world
         if self.socket is None:
-            if world.calm or world.rng.random() < 0.5:
+            if world.calm or world.rng.random() < world.profile.come_back:
                 up = [one for one in world.servers if one.up]
                 if up:
                     self.socket = Socket(world, self, world.rng.choice(up))
