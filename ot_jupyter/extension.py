@@ -112,6 +112,9 @@ class OtJupyter(ExtensionApp):
         "come back and for repair of the store.",
     )
     window_bytes = _count(_limits.window_bytes, "Bytes that these entries may have.")
+    document_bytes = _count(
+        _limits.document_bytes, "Bytes of a document's JSON; beyond, it can only get smaller."
+    )
     batch = _count(_limits.batch, "Changes that are committed in one write to the store.")
     transform_steps = _count(
         _limits.transform_steps,
@@ -152,6 +155,9 @@ class OtJupyter(ExtensionApp):
         _api.queued_submissions, "Changes of one socket that may wait for their answer."
     )
     open_documents = _count(_api.open_documents, "Documents that one socket may follow.")
+    messages_per_second = _count(
+        _api.messages_per_second, "Messages of one socket in a second; beyond, it waits."
+    )
     depth = _count(_api.depth, "How deep a message's JSON may nest.")
     presence_bytes = _count(_api.presence_bytes, "Bytes of what a client tells of its presence.")
     wait_seconds = _seconds(_api.wait_seconds, "Seconds that a request may ask to wait.")

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -108,6 +109,10 @@ class Person:
             self.doc.redo()
 
 
+def _has_seen(rev: int, doc: Document) -> bool:
+    return doc.rev >= rev
+
+
 async def everybody_at_rest(people: Sequence[Person], seconds: float = 60.0) -> None:
     """Wait until nothing is pending and all have seen the same revision."""
 
@@ -117,7 +122,7 @@ async def everybody_at_rest(people: Sequence[Person], seconds: float = 60.0) -> 
                 await person.doc.acknowledged()
             newest = max(person.doc.rev for person in people)
             for person in people:
-                await person.doc.until(lambda doc: doc.rev >= newest)
+                await person.doc.until(partial(_has_seen, newest))
             heads = {person.doc.head for person in people}
             if len(heads) == 1 and not any(person.doc.unsaved for person in people):
                 return

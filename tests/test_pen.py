@@ -179,6 +179,16 @@ def test_a_strict_submission_needs_the_head(desk: Desk) -> None:
     assert verdict.code == "moved"
 
 
+def test_a_document_that_is_too_large_only_gets_smaller(desk: Desk) -> None:
+    desk.pen.limits = Limits(document_bytes=2000)
+    assert isinstance(desk.submit(1, desk.pen.head, typing("a", "x" * 2000)), Accepted)
+    verdict = desk.submit(2, desk.pen.head, typing("b", "y"))
+    assert isinstance(verdict, Rejected)
+    assert (verdict.code, verdict.taken) == ("too_large", True)
+    assert isinstance(desk.submit(3, desk.pen.head, typing("a", -1900)), Accepted)
+    assert isinstance(desk.submit(4, desk.pen.head, typing("b", "y")), Accepted)
+
+
 def test_only_what_this_connection_made_is_reduced(desk: Desk) -> None:
     """The number was committed from a copy that the client does not know any more: it must see
     in which form."""

@@ -208,6 +208,15 @@ def put(path: str, value: Any) -> dict[str, Any]:
     return {"op": "add", "path": path, "value": value}
 
 
+async def until(done: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
+    """Return when it is so, and fail if that does not come to be."""
+    for _ in range(int(seconds / 0.1)):
+        if await done():
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"{done.__qualname__} is not so after {seconds} s")
+
+
 async def source(api: Api, name: str, index: int = 0) -> str:
     return str((await api.get(f"documents/{name}")).json["cells"][index]["source"])
 
@@ -406,8 +415,9 @@ async def test_a_cookie_alone_changes_nothing_from_another_site(api: Api) -> Non
         "GET", f"documents/{name}", None, {**cookie, "Origin": "http://evil.example"}, token=False
     )
     assert answer.status == 404
-    xsrf = (await api.client.fetch(f"{api.server.url}/login")).headers.get_list("Set-Cookie")
-    xsrf = next(one for one in xsrf if one.startswith("_xsrf")).partition(";")[0]
+    login = await api.client.fetch(f"{api.server.url}/login")
+    cookies = login.headers.get_list("Set-Cookie")
+    xsrf = next(one for one in cookies if one.startswith("_xsrf")).partition(";")[0]
     headers = {
         **JSON_PATCH,
         "Cookie": f"{cookie['Cookie']}; {xsrf}",
@@ -506,15 +516,18 @@ async def test_a_change_reaches_the_file(api: Api) -> None:
     name = api.write()
     await api.patch(name, [replace("/cells/@one/source", "saved = True")])
     file = api.server.root / name
-    while "saved = True" not in file.read_text(encoding="utf-8"):  # noqa: ASYNC110
-        await asyncio.sleep(0.1)
+
+    async def saved() -> bool:
+        return "saved = True" in file.read_text(encoding="utf-8")
+
+    await until(saved)
     nbformat.validate(json.loads(file.read_text(encoding="utf-8")))
 
 
 async def test_only_a_json_patch_is_taken(api: Api) -> None:
     name = api.write()
     for kind in ("application/json", "text/plain", "application/merge-patch+json", None):
-        headers = {} if kind is None else {"Content-Type": kind}
+        headers: dict[str, str] = {} if kind is None else {"Content-Type": kind}
         answer = await api("PATCH", f"documents/{name}", b"[]", headers)
         assert (answer.status, answer.code) == (415, "unsupported_media_type")
     for kind in ("application/json-patch+json; charset=utf-8", "Application/JSON-Patch+JSON"):
@@ -939,9 +952,14 @@ async def test_a_program_and_an_editor_meet(api: Api) -> None:
     await editor.say(
         "presence", doc=opened["doc"], presence={"rev": editor.head.rev, "cell": "two"}
     )
-    while not (present := (await api.get(f"presence/{name}")).json)["presence"]:
-        pass
-    (one,) = present["presence"]
+    present: list[Any] = []
+
+    async def someone_is_there() -> bool:
+        present[:] = (await api.get(f"presence/{name}")).json["presence"]
+        return bool(present)
+
+    await until(someone_is_there)
+    (one,) = present
     assert (one["client"], one["presence"]) == ("editor", {"cell": "two"})
     listed = (await api.get("documents")).json["documents"]
     (found,) = [one for one in listed if one["path"] == name]
@@ -951,8 +969,11 @@ async def test_a_program_and_an_editor_meet(api: Api) -> None:
         "clients": 1, "stalled": None, "problem": None,
     }  # fmt: skip
     editor.socket.close()
-    while (await api.get(f"presence/{name}")).json["presence"]:
-        pass
+
+    async def nobody_is_there() -> bool:
+        return not await someone_is_there()
+
+    await until(nobody_is_there)
 
 
 # The log
@@ -1046,14 +1067,15 @@ async def test_a_long_poll_ends_with_its_time(api: Api) -> None:
 
 async def followers(api: Api, number: int) -> None:
     """Return when so many follow documents on the server, counted by its metrics."""
-    while True:
+
+    async def counted() -> bool:
         metrics = await api.client.fetch(
             f"{api.server.url}/metrics", headers={"Authorization": f"token {api.server.token}"}
         )
         found = re.search(rb"^ot_jupyter_clients (\S+)$", metrics.body, re.MULTILINE)
-        if found is not None and float(found[1]) == number:
-            return
-        await asyncio.sleep(0.1)
+        return found is not None and float(found[1]) == number
+
+    await until(counted)
 
 
 async def test_who_leaves_is_not_waited_for(quiet: Api) -> None:
@@ -1236,11 +1258,13 @@ async def test_without_its_store_a_server_reads_and_says_why_it_does_not_write(
             (listed,) = (await api.get("documents")).json["documents"]
             assert listed["stalled"]
             await asyncio.to_thread(redis.start)
-            while True:
+
+            async def writes_again() -> bool:
+                nonlocal answer
                 answer = await api.patch(name, patch, {"Idempotency-Key": "k"})
-                if answer.status != 503:
-                    break
-                await asyncio.sleep(0.1)
+                return answer.status != 503
+
+            await until(writes_again)
             assert (answer.status, answer.json["rev"]) == (200, 2)
     finally:
         redis.remove()

@@ -14,17 +14,17 @@ import orjson
 from jupyter_server.auth.decorator import allow_unauthenticated, authorized
 from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.base.handlers import APIHandler
-from jupyter_server.utils import ensure_async
 from tornado import web
 from tornado.iostream import StreamClosedError
 
 from ..sequencer.entry import HASH_BYTES, Head
 from ..sequencer.live import LiveDocument
 from ..sequencer.log import LogUnavailable
-from ..sequencer.sequencer import Sequencer, canonical_path
+from ..sequencer.sequencer import Sequencer
 from ..transforms import Refused
 from .errors import as_api_error, bad_argument
 from .limits import ApiLimits
+from .paths import visible_path
 
 Method = TypeVar("Method", bound=Callable[..., Awaitable[None]])
 
@@ -110,34 +110,18 @@ class ApiHandler(APIHandler):
 
     # What.
 
-    async def path_argument(self, path: str) -> str:
-        """The canonical path. Raises ``Refused`` for one that leaves the root and for one that is
-        hidden, which looks as if it weren't there."""
-        path = canonical_path(path)
-        if not await self.is_visible(path):
-            raise Refused("not_found", "there is no such file", "/path")
-        return path
-
-    async def is_visible(self, path: str) -> bool:
-        """Whether jupyter_server shows what is at the path, if something is."""
-        contents: Any = self.contents_manager
-        try:
-            return bool(contents.allow_hidden or not await ensure_async(contents.is_hidden(path)))
-        except OSError:  # no file can have such a name: it is too long, say
-            return False
-
     async def open(self, path: str) -> LiveDocument:
         """The live document of a path, in step with the log.
 
         Raises ``Refused`` and ``LogUnavailable``.
         """
-        live = await self.sequencer.open(await self.path_argument(path))
+        live = await self.sequencer.open(await visible_path(self.contents_manager, path))
         await live.in_step()
         return live
 
     async def open_to_read(self, path: str) -> LiveDocument:
         """The same; but while the store is away, what is open is read as it is known here."""
-        live = await self.sequencer.open(await self.path_argument(path))
+        live = await self.sequencer.open(await visible_path(self.contents_manager, path))
         with contextlib.suppress(LogUnavailable):
             await live.in_step()
         return live

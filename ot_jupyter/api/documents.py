@@ -23,6 +23,7 @@ from .base import ApiHandler, guarded, read_state
 from .errors import ApiError, bad_argument, patch_error
 from .past import check_not_ahead, document_at, entries_since, head_at
 from .patches import resolve, test_place
+from .paths import is_visible
 
 JSON_PATCH = "application/json-patch+json"
 _ETAG = re.compile(r'(W/)?"([^"]*)"')
@@ -37,7 +38,9 @@ class DocumentsHandler(ApiHandler):
     async def get(self) -> None:
         """The documents that are open on this server."""
         opens = list(self.sequencer.open_documents.values())
-        visible = [one for one in opens if await self.is_visible(one.live.ref.path)]
+        visible = [
+            one for one in opens if await is_visible(self.contents_manager, one.live.ref.path)
+        ]
         visible.sort(key=lambda one: one.live.ref.path)
         await self.finish_json({"documents": [_summary(one) for one in visible]})
 

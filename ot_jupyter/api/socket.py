@@ -35,7 +35,7 @@ from tornado.websocket import (
 from ..sequencer.live import LiveDocument
 from ..sequencer.log import LogUnavailable
 from ..sequencer.pen import Rejected, Submission, Verdict
-from ..sequencer.sequencer import Sequencer, canonical_path
+from ..sequencer.sequencer import Sequencer
 from ..sequencer.stream import Subscription
 from ..transforms import Refused
 from .limits import ApiLimits
@@ -51,6 +51,7 @@ from .messages import (
     parse_message,
     read_message,
 )
+from .paths import visible_path
 
 logger = logging.getLogger("ot_jupyter")
 
@@ -153,20 +154,6 @@ class OtSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
         model = self.identity_provider.identity_model(self.current_user)
         return {field: model.get(field) for field in USER_FIELDS}
 
-    async def visible_path(self, path: str) -> str:
-        """The canonical path. Raises :class:`Refused` for one that leaves the root, and for a
-        hidden one, which looks as if it weren't there."""
-        path = canonical_path(path)
-        contents = self.contents_manager
-        hidden = cast(Any, contents.is_hidden)
-        try:
-            if contents.allow_hidden or not await ensure_async(hidden(path)):
-                return path
-        except HTTPError as error:
-            message = error.log_message or "there is no such path"
-            raise Refused("bad_path", message, "/path") from None
-        raise Refused("not_found", "there is no such file", "/path")
-
 
 @dataclass(frozen=True, slots=True)
 class Following:
@@ -193,6 +180,8 @@ class Session:
         self._joining = asyncio.Lock()  # of all whole documents, one waits to be written
         self._opening = 0
         self._queued: list[int] = []  # the sizes of submissions without a verdict
+        self._credit = float(self._limits.messages_per_second)
+        self._paced = monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._start(self._write())
 
@@ -289,6 +278,7 @@ class Session:
         """Carry out a message, or begin to."""
         if len(self._answers) >= UNSENT_ANSWERS:
             await self._no_answers.wait()
+        await self._pace()
         of: dict[str, Any] = {}
         try:
             if not isinstance(text, str):
@@ -301,6 +291,15 @@ class Session:
         except Exception:
             logger.exception("ot_jupyter: a message failed, %s", of)
             self._complain(Refused("internal", "the server failed"), of)
+
+    async def _pace(self) -> None:
+        """Read no faster than the operator allows: a client that floods waits, and no other."""
+        rate = self._limits.messages_per_second
+        now = monotonic()
+        self._credit = min(rate, self._credit + (now - self._paced) * rate) - 1
+        self._paced = now
+        if self._credit < 0:
+            await asyncio.sleep(-self._credit / rate)
 
     async def _carry_out(self, message: Message, of: dict[str, Any], size: int) -> None:
         if isinstance(message, Close):
@@ -354,7 +353,7 @@ class Session:
             self._opening -= 1
 
     async def _follow(self, message: Open) -> None:
-        path = await self._socket.visible_path(message.path)
+        path = await visible_path(self._socket.contents_manager, message.path)
         write = await self._socket.may("write")
         while True:
             live = await self._reach(path, message)

@@ -17,10 +17,20 @@ on *another branch* (a fail-over: the pen carries its own branch's entries over 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..transforms import Change, Document, Refused, apply, transform_change, transform_changes
+import orjson
+
+from ..transforms import (
+    Change,
+    Document,
+    Operation,
+    Refused,
+    apply,
+    transform_change,
+    transform_changes,
+)
 from ..transforms.invert import invert
 from ..transforms.jsonpatch import test_holds
 from .entry import NOTHING_SEEN, Entry, Head, Seen, Snapshot, advance, chain, fold_seen, judge
@@ -181,6 +191,7 @@ class Pen:
         for entry in self.window:
             document = apply(document, entry.ops)
         self.document: Document = document
+        self._size = 0  # bytes of the document's JSON at the most; 0: to be measured
 
     # What others ask.
 
@@ -340,6 +351,8 @@ class Pen:
             self.window += entries
             self.window_bytes += sum(len(entry.body) for entry in entries)
             fold_seen(self.seen, entries)
+            if self._size:
+                self._size += sum(len(entry.body) for entry in entries)
         for submission, verdict in verdicts:
             submission.answer(verdict)
         if entries:
@@ -373,6 +386,7 @@ class Pen:
                 "/base",
             )
         try:
+            self._check_size(submission.ops)
             document, ops = self._evaluate(draft, submission)
         except Refused as refused:
             rejected = Rejected(
@@ -383,6 +397,18 @@ class Pen:
             return rejected
         self._add(draft, submission, ops, document)
         return Accepted(draft.head)
+
+    def _check_size(self, ops: Change) -> None:
+        """Raise :class:`Refused` for a change that adds to a document which is too large.
+
+        An entry adds no more than its own bytes, so the document is measured only when the sum of
+        them says that it may be too large.
+        """
+        limit = self.limits.document_bytes
+        if not self._size or self._size > limit:
+            self._size = len(orjson.dumps(self.document))
+        if self._size > limit and not all(map(_only_removes, ops)):
+            raise Refused("too_large", f"the document has more than {limit} bytes")
 
     def _head_of(self, draft: _Draft, seen: Seen, submission: Submission) -> Head:
         """The state that a repeated submission made. If its entry left the window the hash is
@@ -557,6 +583,12 @@ def _all_over(changes: list[Carried], other: Change) -> tuple[list[Carried], Cha
     return result, other
 
 
+def _only_removes(operation: Operation) -> bool:
+    if operation["op"] == "edit":
+        return all(isinstance(part, int) for part in operation["delta"])
+    return operation["op"] in ("remove", "move", "test")
+
+
 def _apply_with_tests(
     document: Document, ops: Change, submitted: Change
 ) -> tuple[Document, Change]:
@@ -572,8 +604,3 @@ def _apply_with_tests(
         if not test_holds(document, operation):
             raise Refused("test_failed", "the value is another now", f"/{index}/value")
     return document, clean
-
-
-def renamed(ref: DocumentRef, path: str) -> DocumentRef:
-    """The same document under another path."""
-    return replace(ref, path=path)
