@@ -217,8 +217,12 @@ class ClientDocument:
             self.path = message["path"]
 
     def _reopen(self) -> None:
-        self.live = self.in_flight = False
-        self.must_open = True
+        """Open again. While an ``open`` is not answered this does nothing: what is said meanwhile
+        is about the place in the stream that we gave up, and a second answer would speak of a
+        state that we have left by then."""
+        if self.live:
+            self.live = self.in_flight = False
+            self.must_open = True
 
     def _opened(self, message: dict[str, Any]) -> None:
         self.doc, self.kind = message["doc"], message["kind"]
