@@ -923,9 +923,10 @@ class Editor:
             acknowledged = False
             while not acknowledged:
                 for entry in (await self.hear("entries"))["entries"]:
-                    acknowledged = "ops" not in entry
-                    if not acknowledged:
+                    if "ops" in entry:
                         ops = transform_change(ops, entry["ops"], later=True)
+                    else:
+                        acknowledged = True
                     self.document = apply(self.document, entry.get("ops", ops))
                     self.head = Head(entry["rev"], entry["hash"])
 

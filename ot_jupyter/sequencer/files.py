@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from hashlib import blake2b
+from random import uniform
 from time import monotonic, time
 from typing import Any, TypeVar, cast
 from uuid import uuid4
@@ -31,7 +31,7 @@ from jupyter_server.services.contents.largefilemanager import (
 from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError
 
-from ..transforms import Document, Refused, is_notebook, transform_changes
+from ..transforms import Change, Document, Refused, is_notebook, transform_changes
 from ..transforms.diff import adopt_ids, diff
 from ..transforms.notebook import (
     document_notebook,
@@ -39,7 +39,7 @@ from ..transforms.notebook import (
     read_notebook,
     text_document,
 )
-from .disk import replace_file
+from .disk import exchanged, file_stat
 from .live import LiveDocument
 from .log import Attempt, FileState, LogUnavailable
 from .pen import Accepted, Submission
@@ -54,7 +54,10 @@ _PLAIN = (
     AsyncFileContentsManager,
     AsyncLargeFileManager,
 )
-LOOKS = 20  # at a file that changes while it is read
+LOOKS = 100  # at a file that changes while it is read
+LOOK_SECONDS = 0.02  # between two of them
+BUSY_SECONDS = 10.0  # so long another server's save is waited for
+LATE_SECONDS = 5.0  # a save that has not been written by then is given up: others go ahead
 ATTEMPT_SECONDS = 30.0  # a save that is older and was never read back did not happen
 
 T = TypeVar("T")
@@ -97,10 +100,9 @@ class Files:
         try:
             if type(self.contents) in _PLAIN:
                 try:
-                    found = await asyncio.to_thread(os.stat, self.contents._get_os_path(path))
+                    return await asyncio.to_thread(file_stat, self.contents._get_os_path(path))
                 except (FileNotFoundError, NotADirectoryError):
                     return None
-                return (found.st_mtime_ns, found.st_size, found.st_ino)
             model = await self._ask(self.contents.get(path, content=False))
         except HTTPError as error:
             if error.status_code == 404:
@@ -131,40 +133,60 @@ class Files:
             raise Refused("not_text", f"{path!r} is not a text in UTF-8", "/path")
         return Loadable(path, "text", text_document(model["content"]))
 
-    async def write(self, path: str, projection: Document) -> None:
-        """Write a projection. Raises ``OSError``."""
+    async def write(
+        self, path: str, projection: Document, seen: tuple[Any, ...] | None
+    ) -> Document | None:
+        """Write a projection over the file whose ``stat`` was ``seen``.
+
+        Returns what was displaced, if that was another file, written since. Raises ``OSError``,
+        and :class:`Refused` if somebody is writing the file at this moment: it is left to him.
+        """
         if is_notebook(projection):
             content: Any = await asyncio.to_thread(document_notebook, projection)
             model = {"type": "notebook", "format": "json", "content": content}
         else:
             model = {"type": "file", "format": "text", "content": projection["source"]}
-        save = self._save_plain if type(self.contents) in _PLAIN else self.contents.save
         try:
-            await self._ask(save(model, path))
+            if type(self.contents) in _PLAIN:
+                return await self._write_plain(model, path, seen)
+            await self._ask(self.contents.save(model, path))
+            return None
         except HTTPError as error:
             raise OSError(error.log_message) from None
 
-    async def _save_plain(self, model: dict[str, Any], path: str) -> None:
-        """What the manager's ``save`` does, but the file is replaced in one step."""
+    async def _write_plain(
+        self, model: dict[str, Any], path: str, seen: tuple[Any, ...] | None
+    ) -> Document | None:
+        """What the manager's ``save`` does, but the file is exchanged in one step."""
         contents = self.contents
         contents.run_pre_save_hooks(model=model, path=path)
         os_path = contents._get_os_path(path)
-        if model["type"] == "notebook":
-            notebook = await asyncio.to_thread(nbformat.from_dict, model["content"])
-            if contents.notary.check_cells(notebook):
-                contents.notary.sign(notebook)
-            text = await asyncio.to_thread(nbformat.v4.writes, notebook)
+        notebook = model["type"] == "notebook"
+        if notebook:
+            node = await asyncio.to_thread(nbformat.from_dict, model["content"])
+            if contents.notary.check_cells(node):
+                contents.notary.sign(node)
+            text = await asyncio.to_thread(nbformat.v4.writes, node)
             text += "" if text.endswith("\n") else "\n"
         else:
             text = model["content"]
-        await asyncio.to_thread(replace_file, os_path, text.encode())
-        if model["type"] == "notebook" and not await self._ask(
-            contents.checkpoints.list_checkpoints(path)
-        ):
+        displaced = await asyncio.to_thread(_put, os_path, text.encode(), seen, notebook)
+        if notebook and not await self._ask(contents.checkpoints.list_checkpoints(path)):
             await self._ask(contents.create_checkpoint(path))
         saved = await self._ask(contents.get(path, content=False))
         contents.run_post_save_hooks(model=saved, os_path=os_path)
         contents.emit(data={"action": "save", "path": path})
+        return displaced
+
+
+def _put(path: str, data: bytes, seen: tuple[Any, ...] | None, notebook: bool) -> Document | None:
+    """Exchange the file, and read what was displaced if it is not the one that was seen."""
+    with exchanged(path, data) as beside:
+        if file_stat(beside) == seen:
+            return None
+        with open(beside, "rb") as file:
+            found = file.read()
+        return read_notebook(found) if notebook else text_document(found.decode())
 
 
 def _refusal(error: HTTPError) -> Refused:
@@ -176,6 +198,17 @@ def _refusal(error: HTTPError) -> Refused:
     if error.status_code == 400 and "is a directory" in message:
         return Refused("is_directory", message, "/path")
     return Refused("unreadable", message, "/path")
+
+
+def _nearest(bases: list[Document], found: Document) -> tuple[Document, Document, Change]:
+    """The base that ``found`` was most likely made from, ``found`` with the ids of that base, and
+    what it changes of it."""
+    tried = []
+    for base in bases:
+        same = adopt_ids(base, found)
+        change = diff(base, same)
+        tried.append((len(orjson.dumps(change)), (base, same, change)))
+    return min(tried, key=lambda one: one[0])[1]
 
 
 class Projection:
@@ -284,7 +317,19 @@ class Projection:
             if await self._absorb_outside():
                 await self._save()
 
-    async def _absorb_outside(self) -> bool:
+    async def flush(self) -> None:
+        """Have the file hold what the log has now; another server's save is waited for. Raises as
+        ``sync``, and returns if the file can't follow (see ``problem``)."""
+        wanted, end = self.live.head.rev, monotonic() + BUSY_SECONDS
+        while True:
+            await self.sync()
+            if self._saved_head >= wanted or self.problem is not None:
+                return
+            if monotonic() > end:
+                raise OSError("another server is saving the file")
+            await asyncio.sleep(uniform(0, 5 * LOOK_SECONDS))
+
+    async def _absorb_outside(self, mine: Document | None = None) -> bool:
         """Whether the file is ours to write now, all that others wrote being in the log."""
         path = self.live.ref.path
         for _ in range(LOOKS):
@@ -302,39 +347,69 @@ class Projection:
                     self._report(f"what is on disk can't be read, and is left alone: {refused}")
                     return False
                 continue
-            if await self._recognise(loaded.document, stat):
+            if await self._recognise(loaded.document, stat, mine):
                 self._report(None)
                 return True
+            await asyncio.sleep(LOOK_SECONDS)
         raise OSError("the file is written by others all the time")
 
-    async def _recognise(self, found: Document, stat: tuple[Any, ...]) -> bool:
+    async def _recognise(
+        self, found: Document, stat: tuple[Any, ...], mine: Document | None
+    ) -> bool:
         """Take up what was found on disk, be it ours or theirs. False: look again, as the file,
         or what the store says of it, changed meanwhile."""
         digest = await asyncio.to_thread(digest_of, found)
         state = await self.live.log.file_state(self.live.ref.doc)
         if await self.files.stat(self.live.ref.path) != stat:
             return False  # what the store says may be of a later file than the one we read
-        self._take(state)
-        if digest != self._digest:
-            ours = next((one for one in state.attempts if one.digest == digest), None)
-            if ours is None or time() - ours.time > ATTEMPT_SECONDS:
-                done = await self._absorb(found, digest, state)
-            else:
-                done = await self._settle(found, ours.rev, state)
-            if not done:
-                return False
-        elif state.image is None and not await self._settle(found, self._image_rev, state):
+        if not await self._take_up(found, digest, state, mine):
             return False
         self._stat = stat
         return True
 
-    async def _absorb(self, found: Document, digest: str, state: FileState) -> bool:
-        """Enter what others wrote as one change, with the image as its base."""
+    async def _take_up(
+        self, found: Document, digest: str, state: FileState, mine: Document | None = None
+    ) -> bool:
+        """Make content the image: as it is if it is ours, else by entering what is new in it.
+        ``mine`` is what this server wrote over the image and has not read back. False: try again.
+        """
+        self._take(state)
+        if digest == self._digest:
+            return state.image is not None or await self._settle(found, self._image_rev, state)
+        ours = next((one for one in state.attempts if one.digest == digest), None)
+        if ours is not None and time() - ours.time < ATTEMPT_SECONDS:
+            return await self._settle(found, ours.rev, state)
+        if self._is_busy(state):
+            return False  # what was written may be made from a save that is not the image yet
+        return await self._absorb(found, digest, state, mine)
+
+    def _is_busy(self, state: FileState) -> bool:
+        """Whether another server is about to save."""
+        young = time() - BUSY_SECONDS
+        return any(one.server != self.server and one.time > young for one in state.attempts)
+
+    async def _take_up_displaced(self, found: Document, before: FileState) -> None:
+        """Take up what our save displaced: another server's save, or what somebody wrote since we
+        looked. ``before`` is what the store said before we wrote."""
+        digest = await asyncio.to_thread(digest_of, found)
+        if digest in {before.digest, *(one.digest for one in before.attempts)}:
+            return
+        for _ in range(LOOKS):
+            state = await self.live.log.file_state(self.live.ref.doc)
+            if await self._take_up(found, digest, state):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _absorb(
+        self, found: Document, digest: str, state: FileState, mine: Document | None
+    ) -> bool:
+        """Enter what others wrote as one change, with the image as its base; or, if that is
+        nearer, with what we wrote over the image just before."""
         assert self._image is not None
-        image = self._image
-        found = adopt_ids(image, found)
         base, document = self.live.head, self.live.document
-        theirs = await asyncio.to_thread(diff, image, found)
+        image, found, theirs = await asyncio.to_thread(
+            _nearest, [self._image] if mine is None else [self._image, mine], found
+        )
         if theirs:
             typed = await asyncio.to_thread(diff, image, document)
             change, _ = transform_changes(theirs, typed, later=True)
@@ -362,9 +437,15 @@ class Projection:
         if digest != self._digest:
             attempt = Attempt(uuid4().hex, self.server, digest, head.rev, time())
             await self.live.log.begin_save(self.live.ref.doc, attempt)
-            await self.files.write(self.live.ref.path, projection)
+            before = await self.live.log.file_state(self.live.ref.doc)
+            if self._is_busy(before) or time() - attempt.time > LATE_SECONDS:
+                await self._withdraw(attempt, before)
+                return
+            displaced = await self.files.write(self.live.ref.path, projection, self._stat)
+            if displaced is not None:
+                await self._take_up_displaced(displaced, before)
             # Read back: hooks may have changed it, and somebody else may have been faster.
-            if not await self._absorb_outside():
+            if not await self._absorb_outside(projection):
                 return
             if self._digest != digest:
                 self._changed()  # another's save was the last: see that ours follows
@@ -372,6 +453,17 @@ class Projection:
         self._saved_head = head.rev
         if self._first_change == first:
             self._first_change = None
+
+    async def _withdraw(self, attempt: Attempt, state: FileState) -> None:
+        """Another server is about to save: let it, and try again a little later. (Both may give
+        way; that they wait differently long ends it.)"""
+        if state.image is not None:
+            await self.live.log.settle_save(
+                self.live.ref.doc, state.image, state.digest, state.rev, [attempt.id],
+                over=state.digest,
+            )  # fmt: skip
+        self._first_change = None
+        asyncio.get_running_loop().call_later(uniform(0, self.delay), self._changed)
 
     def _take(self, state: FileState) -> None:
         if state.image is not None and state.digest != self._digest:
@@ -396,6 +488,6 @@ class Projection:
         """Save, and stop following."""
         self.stop()
         try:
-            await self.sync()
+            await self.flush()
         except (LogUnavailable, OSError, Refused) as error:
             self._report(str(error))

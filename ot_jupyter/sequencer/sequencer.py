@@ -86,7 +86,7 @@ class Sequencer:
 
     async def flush(self, live: LiveDocument) -> None:
         """Write the document's file now. Raises ``OSError`` and ``LogUnavailable``."""
-        await self.open_documents[live.ref.doc].projection.sync()
+        await self.open_documents[live.ref.doc].projection.flush()
 
     async def _open(self, path: str) -> Open:
         ref = await self.log.find(path)
