@@ -13,8 +13,9 @@ Without ``async``: :mod:`ot_jupyter.client.sync`.
 from ..transforms import Refused
 from .cells import Cell, Cells, Metadata
 from .connection import Connection, connect
-from .document import Changed, Document, Mark
+from .document import Changed, Document
 from .errors import ConnectError, DocumentError
+from .mark import Mark
 from .presence import Presence
 from .state import Conflict, Head
 

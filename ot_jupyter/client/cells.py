@@ -7,30 +7,44 @@ it becomes operations. What is read is a copy, so changing it changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import AbstractContextManager
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from ..transforms import pointer
 from ..transforms.delta import canonical
 from ..transforms.diff import diff_text, same
 from ..transforms.values import CELL_TYPES, Change, Delta, Operation
-
-if TYPE_CHECKING:
-    from .document import Document, Mark
+from ..transforms.values import Document as Content
+from .mark import Mark
 
 T = TypeVar("T")
+
+
+class Owner(Protocol):
+    """The document that a view is of."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def content(self) -> Content: ...
+
+    def apply(self, ops: Change, *, at: Mark | None = None) -> None: ...
+
+    def change(self) -> AbstractContextManager[None]: ...
 
 
 class Cell:
     """One cell of a document, wherever it moves. Two views of one cell are equal.
 
     Everything but ``id``, ``exists`` and comparisons raises :class:`KeyError` once the cell was
-    removed; writing raises as :meth:`Document.apply`.
+    removed; writing raises as ``Document.apply``.
     """
 
     __slots__ = ("_document", "_id")
 
-    def __init__(self, document: Document, cell_id: str) -> None:
+    def __init__(self, document: Owner, cell_id: str) -> None:
         self._document = document
         self._id = cell_id
 
@@ -175,7 +189,7 @@ class Cells(Sequence[Cell]):
 
     __slots__ = ("_document",)
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Owner) -> None:
         self._document = document
 
     def __repr__(self) -> str:
@@ -223,7 +237,7 @@ class Metadata(MutableMapping[str, Any]):
 
     __slots__ = ("_document", "_where")
 
-    def __init__(self, document: Document, where: tuple[str, ...]) -> None:
+    def __init__(self, document: Owner, where: tuple[str, ...]) -> None:
         self._document = document
         self._where = where
 

@@ -32,6 +32,7 @@ from ..transforms.values import CELL_TYPES
 from ..transforms.values import Document as Content
 from .cells import Cell, Cells, Metadata, edit_delta, text_change
 from .errors import DocumentError
+from .mark import Mark
 from .presence import Presence
 from .session import LATER, Link, Session
 from .state import Conflict, Head
@@ -45,23 +46,6 @@ class Changed:
 
     ops: Change
     origin: str
-
-
-class Mark:
-    """A state of the document to which changes can be made later: see :meth:`Document.mark`."""
-
-    def __init__(self, content: Content) -> None:
-        self.content = content
-        self._since: list[Change] = []
-
-    def _happened(self, ops: Change) -> None:
-        self._since.append(ops)
-
-    def _now(self, ops: Change) -> Change:
-        """A change made for this state, as it is for the present one."""
-        for change in self._since:
-            ops, _ = transform_changes(ops, change, later=True)
-        return ops
 
 
 @dataclass(slots=True)
@@ -267,7 +251,7 @@ class Document:
         """
         ops = deepcopy(ops)  # theirs to change again, ours to keep
         if at is not None:
-            ops = at._now(ops)
+            ops = at.now(ops)
             if self._draft is not None:
                 ops, _ = transform_changes(ops, self._draft.ops, later=True)
         if ops:
@@ -452,7 +436,7 @@ class Document:
         if self._draft is not None:
             self._draft.over(ops, self._state.document)
         for mark in self._marks:
-            mark._happened(ops)
+            mark.happened(ops)
         changed = Changed(ops, origin)
         for queue in self._streams:
             queue.put_nowait(changed)

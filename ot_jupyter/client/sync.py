@@ -27,7 +27,8 @@ from typing import Any
 from .cells import Cell, Cells, Metadata
 from .connection import PATIENCE_SECONDS, Connection
 from .connection import connect as _connect
-from .document import Document, Mark
+from .document import Document
+from .mark import Mark
 
 _REAL = (
     Connection, Document, Cell, Cells, Metadata, Mark, AbstractContextManager, AsyncIterator,
