@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,8 @@ class Following:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
+            # A shell that runs the tests in the background has them ignore Ctrl+C.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
     def line(self) -> str:
@@ -298,7 +301,7 @@ class Following:
 
     def end(self, how: signal.Signals) -> tuple[int, str]:
         self.process.send_signal(how)
-        _, errors = self.process.communicate()
+        _, errors = self.process.communicate(timeout=60)
         return self.process.returncode, errors
 
 

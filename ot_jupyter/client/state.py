@@ -15,6 +15,8 @@ client *rebases* (see :meth:`ClientDocument._rebase`).
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -31,10 +33,11 @@ from ..transforms import (
     segments,
     transform_changes,
 )
-from ..transforms.diff import diff, diff_text
+from ..transforms.diff import diff
 from ..transforms.values import Operation
 from .undo import Undo
 
+_WORD = re.compile(r"\w+|\W")
 KNOWN = 500  # confirmed entries that the client can take back
 COMPOSED = 1000  # operations in one change, after that a new one begins
 
@@ -376,70 +379,105 @@ class ClientDocument:
                 for one in self.recent
                 if one.n and (one.n > self.server_n or one.n in coming)
             )
-            back = min(lost, default=self.head.rev)
+            back, there = min(lost, default=self.head.rev), 0
         else:
-            back = self._nearest(snapshot)
+            back, there = self._nearest(snapshot)
         if back < self.head.rev:
             self._take_back(back)
+        there = max(there, self._known_to_server(coming))
         state = self.confirmed
-        while self.pending and self.pending[0].n <= self.server_n:
-            if self.pending[0].n in coming:
-                break
-            state = apply(state, self.pending.pop(0).ops)
+        for one in self.pending[:there]:
+            state = apply(state, one.ops)
+        del self.pending[:there]
         self._foreign(diff(state, snapshot), self.pending)
         self.confirmed = snapshot
         self.recent.clear()
 
-    def _nearest(self, snapshot: Document) -> int:
-        """The newest revision of ours whose state differs least from the snapshot."""
-        state, best = self.confirmed, self.head.rev
-        measure = _Distance(snapshot)
-        least = measure(state)
-        for one in reversed(self.recent):
-            if not least:
+    def _known_to_server(self, coming: set[int]) -> int:
+        """How many of the first pending changes the server has, but not among those coming."""
+        count = 0
+        for one in self.pending:
+            if one.n > self.server_n or one.n in coming:
                 break
-            state = apply(state, one.inverse)
+            count += 1
+        return count
+
+    def _nearest(self, snapshot: Document) -> tuple[int, int]:
+        """Which state of ours differs least from the snapshot, the newest of them: the revision
+        to take back to, and how many pending changes are in it. (What was sent may have been
+        committed, and saved, without our hearing of it.)"""
+        measure = _Distance(snapshot)
+        states = [self.confirmed]
+        for one in self.pending:
+            if not one.sent:
+                break
+            states.append(apply(states[-1], one.ops))
+        there = min(range(len(states) - 1, -1, -1), key=lambda count: measure(states[count]))
+        least, back, state = measure(states[there]), self.head.rev, self.confirmed
+        for recent in reversed(self.recent):
+            if least == (0, 0):
+                break
+            state = apply(state, recent.inverse)
             distance = measure(state)
             if distance < least:
-                least, best = distance, one.before.rev
-        return best
+                least, back, there = distance, recent.before.rev, 0
+        return back, there
 
 
 class _Distance:
-    """How much of a document is not in another, in characters, roughly. Cells are measured once:
-    the states of a history share most of them."""
+    """How far a state is from a snapshot that began as some state of the same history: first what
+    the snapshot has and the state lacks, then what it lacks, both in characters of words.
 
-    def __init__(self, other: Document) -> None:
-        self.other = other
-        self.measured: dict[tuple[str, int], int] = {}
+    The states before the one that it began with lack more of it; those after it have more that it
+    lacks. In this order, what others took away meanwhile does not make an older state look nearer.
+    Words are compared as bags, not by a diff: a text that was rewritten since would count as all
+    new. Cells are measured once: the states of a history share most of them.
+    """
+
+    def __init__(self, snapshot: Document) -> None:
+        self.snapshot = snapshot
+        self.words = {key: _words(cell["source"]) for key, cell in _texts(snapshot).items()}
+        self.measured: dict[tuple[str, int], tuple[int, int]] = {}
         self.kept: list[Any] = []  # an id() stands for an object only while that lives
 
-    def __call__(self, document: Document) -> int:
-        if not is_notebook(document):
-            return _text_distance(document["source"], self.other["source"])
-        cells, others = document["cells"], self.other["cells"]
-        total: int = sum(len(others[key]["source"]) + 2 for key in others if key not in cells)
-        for key, cell in cells.items():
-            if key not in others:
-                total += len(cell["source"]) + 2
-                continue
+    def __call__(self, document: Document) -> tuple[int, int]:
+        texts = _texts(document)
+        lacks = sum(1 + words.total() for key, words in self.words.items() if key not in texts)
+        more = 0
+        for key, cell in texts.items():
             name = (key, id(cell))
             if name not in self.measured:
                 self.kept.append(cell)
-                other = others[key]
-                self.measured[name] = _text_distance(cell["source"], other["source"]) + sum(
-                    cell[field] != other[field] for field in ("cell_type", "metadata")
-                )
-            total += self.measured[name]
-        common = [key for key in document["order"] if key in others]
-        other_common = [key for key in self.other["order"] if key in cells]
-        total += sum(a != b for a, b in zip(common, other_common, strict=True))
-        return total + int(document["metadata"] != self.other["metadata"])
+                self.measured[name] = self._measure(key, cell)
+            lacks += self.measured[name][0]
+            more += self.measured[name][1]
+        if is_notebook(document):
+            common = [key for key in document["order"] if key in self.words]
+            other_common = [key for key in self.snapshot["order"] if key in texts]
+            more += sum(a != b for a, b in zip(common, other_common, strict=True))
+            more += int(document["metadata"] != self.snapshot["metadata"])
+        return lacks, more
+
+    def _measure(self, key: str, cell: dict[str, Any]) -> tuple[int, int]:
+        words = _words(cell["source"])
+        if key not in self.words:
+            return 0, 1 + words.total()
+        other = _texts(self.snapshot)[key]
+        differ = sum(cell.get(field) != other.get(field) for field in ("cell_type", "metadata"))
+        return (self.words[key] - words).total(), (words - self.words[key]).total() + differ
 
 
-def _text_distance(a: str, b: str) -> int:
-    """The code points that one must type and delete to get from one text to the other."""
-    return sum(len(part) if isinstance(part, str) else max(0, -part) for part in diff_text(a, b))
+def _texts(document: Document) -> dict[str, Any]:
+    """What has a source, by id; a text file is one such thing."""
+    return document["cells"] if is_notebook(document) else {"": document}
+
+
+def _words(text: str) -> Counter[str]:
+    """How often each word and each other character stands in a text, times its length."""
+    words = Counter(_WORD.findall(text))
+    for word in words:
+        words[word] *= len(word)
+    return words
 
 
 def _ends_with_run(ops: Change) -> bool:

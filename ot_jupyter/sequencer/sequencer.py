@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from ..transforms import Refused
 from . import measures
@@ -50,7 +51,8 @@ class Sequencer:
         self.settings = settings
         self.server = uuid4().hex[:8]
         self.open_documents: dict[str, Open] = {}  # by document id
-        self._locks: dict[str, asyncio.Lock] = {}  # by path, while one opens or closes
+        # By path, while one opens or closes.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
 
