@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -12,9 +13,14 @@ MOST_TEXT = 60  # code points of a text that is quoted
 MOST_PARTS = 4  # operations of one entry that are told
 
 
+_ANONYMOUS = re.compile(r"[0-9a-f]{32}")
+
+
 def describe_entry(entry: dict[str, Any]) -> str:
     """One line: when, which revision, who, what."""
     who = entry["user"] or entry["client"].partition(":")[0]
+    if _ANONYMOUS.fullmatch(who):  # jupyter_server's name for who came with a token alone
+        who = f"anonymous {who[:6]}"
     return f"{local_time(entry['time'])}  {entry['rev']:>5}  {who}  {describe(entry['ops'])}"
 
 

@@ -123,8 +123,6 @@ MUTATIONS = [
     Mutation("what a client has is named by its hash", PEN,
              "if self.hash_at(head.rev) == head.hash:",
              "if self.hash_at(head.rev) is not None:", "failover"),
-    Mutation("what a client has is of this epoch", PEN,
-             "if epoch == self.ref.epoch:", "if epoch:", "deleted"),
     Mutation("a tail is taken from the own head on", PEN,
              "                    outcome = yield Append(self.head, [])\n"
              "                    continue\n",
@@ -162,8 +160,13 @@ MUTATIONS = [
     Mutation("what has no place is kept as a copy", STATE,
              "        self._save_conflicts(ops, pending)\n", "", "mixed"),
     Mutation("what a snapshot has is confirmed", STATE,
-             "while self.pending and self.pending[0].n <= self.server_n:",
-             "while False:", "away"),
+             "        there = max(there, self._known_to_server(coming))\n", "", "away"),
+    Mutation("what was sent may be in the file", STATE,
+             "            if not one.sent:\n                break\n            states",
+             "            break\n            states", "deleted"),
+    Mutation("a new log began with some state of ours", STATE,
+             "            back, there = self._nearest(snapshot)\n",
+             "            back, there = self.head.rev, 0\n", "deleted"),
 ]  # fmt: skip
 
 
