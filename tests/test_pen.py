@@ -171,6 +171,15 @@ def test_tests_are_evaluated_at_their_place_on_every_attempt(desk: Desk, core: M
     assert desk.pen.head.rev == 1
 
 
+@pytest.mark.parametrize("base", [Head(0, "0" * 16), Head(1, "0" * 16), Head(9, "0" * 16)])
+def test_a_base_is_named_by_its_hash(desk: Desk, base: Head) -> None:
+    """A revision of another branch, or one that is not there yet: nothing is guessed."""
+    desk.submit(1, desk.pen.head, typing("a", "x"), client="o")
+    verdict = desk.submit(1, base, typing("a", "x"))
+    assert isinstance(verdict, Rejected)
+    assert (verdict.code, verdict.pointer, verdict.taken) == ("unknown_base", "/base", False)
+
+
 def test_a_strict_submission_needs_the_head(desk: Desk) -> None:
     start = desk.pen.head
     desk.submit(1, start, typing("a", "x"), client="o")
@@ -312,6 +321,6 @@ def test_what_the_log_lost_the_pen_has(desk: Desk, lose: Callable[[Desk], None])
     head = desk.pen.head
     lose(desk)
     assert desk.core.head("doc") != head
-    desk.pen.uncertain = True
+    desk.pen.ask()
     desk.work()
     assert desk.core.head("doc") == head

@@ -140,10 +140,12 @@ class LiveDocument(Stream):
     @property
     def queue_bytes(self) -> int:
         """Bytes of log that wait to be sent, over all subscriptions."""
-        total = 0
-        for one in self.subscriptions:
-            total += sum(len(entry.body) for entry in self.pen.entries_after(one.cursor.rev))
-        return total
+        floor = self.pen.window_floor.rev
+        return sum(
+            len(entry.body)
+            for one in self.subscriptions
+            for entry in self.pen.entries_after(max(floor, one.cursor.rev))
+        )
 
     # Submissions.
 
@@ -167,12 +169,12 @@ class LiveDocument(Stream):
     async def in_step(self) -> None:
         """Return when the pen has compared its head with the log's and repaired what differs.
         Raises ``LogUnavailable`` if the log can't be reached."""
-        self.pen.uncertain = True
+        self.pen.ask()
         await self._settled()
 
     def poll(self) -> None:
         """Have the pen compare its head with the log's soon: a lost message heals so."""
-        self.pen.uncertain = True
+        self.pen.ask()
         self._wake.set()
 
     async def reach(self, rev: int) -> None:
@@ -274,7 +276,7 @@ class LiveDocument(Stream):
 
     def _on_log(self, entries: list[Entry] | None) -> None:
         if entries is None:
-            self.pen.uncertain = True
+            self.pen.ask()
         else:
             self.pen.arrive(entries)
         self._wake.set()
@@ -306,10 +308,10 @@ class LiveDocument(Stream):
             rest = {key: item for key, item in value.items() if key != "rev"}
             self.presence[client] = Presence(user, rest, value.get("rev", self.head.rev))
         if not self._told:
-            asyncio.get_running_loop().call_later(PRESENCE_PAUSE, self._tell_presence, True)
+            asyncio.get_running_loop().call_later(PRESENCE_PAUSE, self._tell_presence)
         self._told.add(client)
 
-    def _tell_presence(self, publish: bool) -> None:
+    def _tell_presence(self) -> None:
         told, self._told = self._told, set()
         if self.closed:
             return
@@ -320,10 +322,9 @@ class LiveDocument(Stream):
             for subscription in self.subscriptions:
                 if subscription.client != client:
                     subscription.say("presence", client, message)
-            if publish:
-                task = asyncio.ensure_future(self._publish(orjson.dumps(public)))
-                self._published.add(task)
-                task.add_done_callback(self._published.discard)
+            task = asyncio.ensure_future(self._publish(orjson.dumps(public)))
+            self._published.add(task)
+            task.add_done_callback(self._published.discard)
 
     async def _publish(self, message: bytes) -> None:
         with contextlib.suppress(LogUnavailable):

@@ -172,6 +172,7 @@ class Pen:
         self.arrived: list[Entry] = []
         self.carried: list[Carried] = []
         self.uncertain = False  # an append may or may not have happened: look before the next
+        self.asked = False  # somebody wants to be sure that we are in step with the log
         self.gone = False  # the document is not in the store any more, under another id perhaps
         self.retries = 0
         self.steps = 0  # transforms made, for the metrics
@@ -199,6 +200,10 @@ class Pen:
         """Put a submission into the queue."""
         self.queue.append(submission)
 
+    def ask(self) -> None:
+        """Have ``work`` compare the own head with the log's."""
+        self.asked = True
+
     def arrive(self, entries: list[Entry]) -> None:
         """Note entries that the log told of; ``work`` takes them up."""
         self.arrived += entries
@@ -206,7 +211,7 @@ class Pen:
     @property
     def idle(self) -> bool:
         """Whether ``work`` has nothing to do."""
-        return not (self.queue or self.arrived or self.carried or self.uncertain)
+        return not (self.queue or self.arrived or self.carried or self.uncertain or self.asked)
 
     def entries_after(self, rev: int) -> list[Entry]:
         """The entries after a revision of the window."""
@@ -273,7 +278,8 @@ class Pen:
     def work(self) -> Work:
         """Take up what arrived and commit what waits, until nothing does. Ends early if a request
         raises (the log can't be reached): nothing is lost, call it again."""
-        if self.uncertain:
+        if self.uncertain or self.asked:
+            self.uncertain, self.asked = True, False
             yield from self.look()
             self.uncertain = False
         yield from self._take_up_arrived()

@@ -248,7 +248,7 @@ class Server:
             self.stalled_until = world.now + world.rng.random() * 4
             world.note(f"{self.name} stalls")
         elif self.pen is not None and world.now >= self.stalled_until:
-            self.pen.uncertain = True
+            self.pen.ask()
             self.kick()
         world.after(0.5 + world.rng.random(), self.tick)
 
@@ -421,7 +421,7 @@ class Socket:
             if pen is None or stream is None:
                 self._open(message)
                 return
-            if pen.carried or pen.uncertain:
+            if pen.carried or pen.uncertain or pen.asked:
                 server.opening.append(settled)
                 server.kick()
                 return
@@ -439,7 +439,7 @@ class Socket:
             )
             self._to_client(answer)
 
-        server.pen.uncertain = True
+        server.pen.ask()
         server.opening.append(settled)
         server.kick()
 
