@@ -306,6 +306,31 @@ def test_a_new_log_that_began_with_the_file(core: MemoryCore, desk: Desk) -> Non
     assert [entry.n for entry in new.pen.window] == [3, 4]
 
 
+def test_a_new_log_that_began_with_what_was_not_acknowledged(desk: Desk) -> None:
+    """What was in flight was committed and saved, and then the store was deleted, before the
+    client heard of it: it is there already."""
+    client, subscription, _ = both(desk)
+    client.edit(typing("a", "1"))
+    submit_from(desk, client, subscription)
+    client.edit(typing("a", "2"))
+    client.disconnected()
+    desk.submit(1, desk.pen.head, typing("b", "others "), client="o")
+    saved = desk.pen.document
+    again = MemoryCore()
+    again.create(
+        DocumentRef("doc", "a.ipynb", "notebook", "other"),
+        Snapshot(0, initial_hash("other", saved), saved),
+    )
+    new = Desk(again)
+    subscription = new.open(client)
+    while client.pending:
+        submit_from(new, client, subscription)
+        new.take(client, subscription)
+    assert client.document == new.pen.document
+    assert client.document["cells"]["a"]["source"] == "21aaa"
+    assert client.document["cells"]["b"]["source"] == "others bbb"
+
+
 def _tail(desk: Desk) -> None:
     kept = desk.core.documents["doc"]
     before = MemoryCore()
