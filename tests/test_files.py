@@ -324,3 +324,24 @@ async def test_what_operators_watch(server: ServerProcess) -> None:
     for name in ("open_documents", "entries_total", "transforms_total", "append_seconds_count",
                  "retries_total", "queue_bytes"):  # fmt: skip
         assert f"ot_jupyter_{name} " in text, name
+
+
+def meddle(model: Any, path: str, contents_manager: Any, **more: Any) -> None:
+    """A pre-save hook: somebody writes the file between our last look and our save, once."""
+    file = Path(contents_manager.root_dir) / path
+    done = file.with_suffix(".done")
+    if not done.exists():
+        done.touch()
+        cell = nbformat.v4.new_code_cell("outside", id="o")
+        change(file, lambda notebook: notebook.cells.append(cell))
+
+
+async def test_what_a_save_displaces_is_merged(tmp_path: Path) -> None:
+    write(tmp_path / "a.ipynb", "a")
+    hook = "--ContentsManager.pre_save_hook=tests.test_files.meddle"
+    with ServerProcess(tmp_path, extra=(*QUICK, hook)) as server:
+        async with connect(server.url, server.token) as jupyter:
+            doc = await jupyter.open("a.ipynb")
+            doc.cells[0].append("b")
+            await asyncio.wait_for(doc.until(lambda doc: len(doc.cells) == 2), 20)
+            await until(lambda: sources(tmp_path / "a.ipynb") == ["ab", "outside"])
