@@ -286,7 +286,7 @@ async def test_rename_and_delete(log: Log) -> None:
     assert await log.rename(other, "a.ipynb")
 
     await appended(log, doc, head, run_of(head, 3))
-    await log.begin_save(doc, Attempt("1", "s", "d", 0, 1.5))
+    assert await log.begin_save(doc, Attempt("1", "s", "d", 0, 1.5, b"{}"), over="")
     await log.delete(doc)
     assert await log.find(found.path) is None
     assert await log.get(doc) is None
@@ -715,9 +715,10 @@ async def test_a_store_that_is_gone_is_put_back(store: Store) -> None:
     assert await log.append(doc, head, []) == Moved(None, None)
     assert await log.append(doc, head, [an_entry(head, n=10)]) == Moved(None, None)
     with pytest.raises(LogUnavailable):
-        await log.begin_save(doc, Attempt("1", "s", "d", 0, 1.0))
+        await log.begin_save(doc, Attempt("1", "s", "d", 0, 1.0, b"{}"), over="")
     with pytest.raises(LogUnavailable):
-        await log.settle_save(doc, b"{}", "d", 0, [], over="")
+        await log.settle_save(doc, b"{}", "d", 0, over="")
+    await log.end_save(doc, "1")
     # What a pen knows: the state at its head, and a window that begins before it.
     ref = DocumentRef(doc, "a.ipynb", "notebook", "epoch")
     seen = {**folded({}, entries), "key:1": Seen(7, 1, (3, 5), "abc", "2029")}
@@ -750,7 +751,7 @@ async def test_data_outlive_those_who_opened_them(store: Store) -> None:
     await appended(log, doc, start, entries)
     await log.save_snapshot(doc, Snapshot(3, entries[2].hash, {"source": "x"}))
     await log.trim(doc, 2, keep_history=True, seen_before="")
-    await log.settle_save(doc, b"{}", "d", 3, [], over="")
+    assert await log.settle_save(doc, b"{}", "d", 3, over="")
     before = await loaded(log, doc)
     await log.close()
     again = await store.open()
@@ -783,21 +784,53 @@ async def test_the_state_of_the_file(log: Log) -> None:
     doc, _ = await created(log)
     other, _ = await created(log, "b.ipynb")
     assert await log.file_state(doc) == FileState()
-    attempts = [Attempt(f"{i}", "server", "digest", i, 1e9 + i + 1 / 3) for i in range(4)]
-    for attempt in (attempts[2], attempts[0], attempts[3], attempts[1]):
-        await log.begin_save(doc, attempt)
-    assert await log.file_state(doc) == FileState(attempts=attempts)
-    image = b'{"a":"\xc3\xa9"}'
-    assert not await log.settle_save(doc, image, "one", 4, ["1"], over="another")
-    assert await log.settle_save(doc, image, "one", 4, ["1", "3", "unknown"], over="")
-    assert not await log.settle_save(doc, b"{}", "two", 5, ["0"], over="")
-    assert await log.file_state(doc) == FileState(
-        b'{"a":"\xc3\xa9"}', "one", 4, [attempts[0], attempts[2]]
+    first, second = (
+        Attempt(f"{i}", "server", "digest", i, 1e9 + i + 1 / 3, b"\0{%d}" % i) for i in range(2)
     )
-    assert await log.settle_save(doc, b"{}", "two", 2**53 - 1, [], over="one")
-    state = await log.file_state(doc)
-    assert (state.image, state.digest, state.rev) == (b"{}", "two", 2**53 - 1)
+    image = b'{"a":"\xc3\xa9"}'
+    assert not await log.begin_save(doc, first, over="another")
+    assert await log.begin_save(doc, first, over="")
+    assert not await log.begin_save(doc, second, over="")  # one save at a time
+    assert await log.file_state(doc) == FileState(attempt=first)
+    assert not await log.settle_save(doc, image, "one", 4, over="")
+    assert not await log.settle_save(doc, image, "one", 4, over="", attempt=second.id)
+    assert not await log.settle_save(doc, image, "one", 4, over="another", attempt=first.id)
+    assert await log.settle_save(doc, image, "one", 4, over="", attempt=first.id)
+    assert await log.file_state(doc) == FileState(image, "one", 4)
+    assert not await log.settle_save(doc, b"{}", "two", 5, over="one", attempt=first.id)
+    assert not await log.begin_save(doc, second, over="")
+    assert await log.begin_save(doc, second, over="one")
+    await log.end_save(doc, first.id)
+    assert await log.file_state(doc) == FileState(image, "one", 4, second)
+    await log.end_save(doc, second.id)
+    assert await log.begin_save(doc, first, over="one")
+    assert await log.settle_save(doc, None, "digest", 0, over="one", attempt=first.id)
+    assert await log.file_state(doc) == FileState(b"\0{0}", "digest", 0)
+    assert await log.settle_save(doc, b"{}", "two", 2**53 - 1, over="digest")
+    assert await log.file_state(doc) == FileState(b"{}", "two", 2**53 - 1)
     assert await log.file_state(other) == FileState()
+
+
+async def test_the_documents_of_a_folder(log: Log) -> None:
+    paths = ["a/x.ipynb", "a/b/y.txt", "ab/z.ipynb", "a", "A/x.ipynb", "a*[]?\\/q.txt", "ä/ö.txt"]
+    for path in paths:
+        await created(log, path)
+
+    async def under(folder: str) -> set[str]:
+        return {ref.path for ref in await log.documents(folder)}
+
+    assert await under("a") == {"a/x.ipynb", "a/b/y.txt"}
+    assert await under("a/b") == {"a/b/y.txt"}
+    assert await under("a*[]?\\") == {"a*[]?\\/q.txt"}
+    assert await under("ä") == {"ä/ö.txt"}
+    assert await under("x") == set()
+    (ref,) = await log.documents("ab")
+    assert ref == await log.find("ab/z.ipynb")
+    await log.rename(ref.doc, "c/z.ipynb")
+    assert await under("ab") == set()
+    assert await under("c") == {"c/z.ipynb"}
+    await log.delete(ref.doc)
+    assert await under("c") == set()
 
 
 # Poke.
@@ -875,7 +908,11 @@ class Walk:
     def step(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         """The name of a method and its arguments."""
         rng = self.rng
-        kinds = ["append"] * 12 + ["save_snapshot"] * 2 + ["trim", "begin_save", "settle_save"]
+        kinds = (
+            ["append"] * 12
+            + ["save_snapshot"] * 2
+            + ["trim", "begin_save", "settle_save", "end_save"]
+        )
         kinds += ["rename", "delete", "create", "restore"] if rng.random() < 0.3 else []
         kind = "create" if not self.known else rng.choice(kinds)
         doc = rng.choice(self.known).doc if self.known else ""
@@ -903,13 +940,20 @@ class Walk:
         if kind == "rename":
             return kind, (doc, rng.choice(self.paths)), {}
         if kind == "begin_save":
-            return kind, (doc, Attempt(f"{rng.randrange(5)}-{rng.random()}", "s", "d", 1, 1.0)), {}
-        if kind == "settle_save":
+            over = rng.choice([self.model.core.file_state(doc).digest, "another"])
+            attempt = Attempt(
+                f"{rng.randrange(5)}-{rng.random()}", "s", "d", 1, 1.0, rng.randbytes(3)
+            )
+            return kind, (doc, attempt), {"over": over}
+        if kind in ("settle_save", "end_save"):
             file = self.model.core.file_state(doc)
-            pending = [one.id for one in file.attempts]
-            used = rng.sample(pending, rng.randrange(len(pending) + 1))
+            pending = rng.choice([file.attempt.id if file.attempt else "", "another"])
+            if kind == "end_save":
+                return kind, (doc, pending), {}
             over = rng.choice([file.digest, file.digest, "another"])
-            return kind, (doc, b"{}", f"{rng.random()}", head.rev, used), {"over": over}
+            options = {"over": over, "attempt": pending}
+            image = rng.choice([b"{}", None]) if file.attempt else b"{}"
+            return kind, (doc, image, f"{rng.random()}", head.rev), options
         return kind, (doc,), {}
 
     def entries(self, doc: str, head: Head) -> list[Entry]:
@@ -982,7 +1026,7 @@ def test_a_copy_of_the_core_goes_its_own_way() -> None:
     core.append(ref.doc, initial.head, entries[:2])
     twin = copy.deepcopy(core)
     core.append(ref.doc, entries[1].head, entries[2:])
-    core.begin_save(ref.doc, Attempt("1", "s", "d", 0, 1.0))
+    core.begin_save(ref.doc, Attempt("1", "s", "d", 0, 1.0, b"{}"), over="")
     core.rename(ref.doc, "elsewhere")
     assert twin.head(ref.doc) == entries[1].head
     assert twin.file_state(ref.doc) == FileState()

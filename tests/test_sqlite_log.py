@@ -327,7 +327,7 @@ async def test_a_closed_log_says_so_and_may_start_again(log: SqliteLog) -> None:
         with pytest.raises(LogUnavailable, match="closed"):
             await call
     with pytest.raises(LogUnavailable):
-        await log.begin_save(doc, Attempt("1", "s", "d", 0, 1.0))
+        await log.begin_save(doc, Attempt("1", "s", "d", 0, 1.0, b"{}"), over="")
     await log.start()
     assert await log.head(doc) == head
 

@@ -56,7 +56,7 @@ def _summary(one: Open) -> dict[str, Json]:
         "hash": live.head.hash,
         "clients": len(sockets),
         "stalled": live.stalled,
-        "problem": one.projection.problem,
+        "problem": one.file.problem,
     }
 
 

@@ -372,7 +372,7 @@ class Session:
         ]
         opened, subscription = live.join(
             message.client, message.epoch, message.known, partial(self._poke, doc),
-            user=self._user, write=write, presence=others,
+            asked=message.path, user=self._user, write=write, presence=others,
         )  # fmt: skip
         before = self._following.get(doc)
         self._following[doc] = Following(live, subscription)
@@ -455,8 +455,8 @@ class Session:
     async def _save(self, live: LiveDocument, of: dict[str, Any]) -> None:
         rev = live.head.rev
         try:
-            await self._sequencer.flush(live)
-            problem = self._sequencer.open_documents[live.ref.doc].projection.problem
+            await self._sequencer.flush(live, make=True)
+            problem = self._sequencer.open_documents[live.ref.doc].file.problem
         except (LogUnavailable, OSError, Refused) as error:
             problem = str(error)
         except KeyError:

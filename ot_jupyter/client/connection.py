@@ -232,7 +232,7 @@ class Connection:
     def _session_of(self, message: dict[str, Any]) -> Session | None:
         """Whom a message is for: an answer to `open` goes by path, all else by document."""
         if message["type"] == "opened" or "doc" not in message:
-            path = message.get("path")
+            path = message.get("asked", message.get("path"))
             opening = [one for one in self._sessions if one.opening]
             return next((one for one in opening if path in (one.asked, one.state.path)), None)
         return next((one for one in self._sessions if one.state.doc == message["doc"]), None)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from time import monotonic
 from typing import Any
@@ -146,6 +146,12 @@ class LiveDocument(Stream):
             for one in self.subscriptions
             for entry in self.pen.entries_after(max(floor, one.cursor.rev))
         )
+
+    def rename(self, path: str) -> None:
+        """The document's file has another path now: so has the document, and clients are told."""
+        self.pen.ref = replace(self.pen.ref, path=path)
+        for one in self.subscriptions:
+            one.say("renamed", "", self.message("renamed", path=path))
 
     # Submissions.
 
@@ -391,12 +397,6 @@ class LiveDocument(Stream):
                 break
             floor = max(floor, entry.rev)
         return floor
-
-    def rename(self, path: str) -> None:
-        """The document has another path now."""
-        self.pen.ref = DocumentRef(self.ref.doc, path, self.ref.kind, self.ref.epoch)
-        for one in self.subscriptions:
-            one.say("renamed", "", self.message("renamed", path=path))
 
     async def close(self) -> None:
         """Sum up and stop. What is queued and can be committed is."""

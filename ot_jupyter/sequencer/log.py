@@ -7,7 +7,7 @@ makes is the order of the document. Servers are equal; none owns a document.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from .entry import Entry, Head, Seen, Snapshot
@@ -79,20 +79,21 @@ class Attempt:
 
     id: str
     server: str
-    digest: str  # of the content, see files.py
+    digest: str  # of the content, see projection.py
     rev: int
     time: float  # seconds since 1970
+    content: bytes  # what will be the image, if it is written
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What was last seen on disk (the base for merging what others write), and the saves that
-    were begun and not yet read back."""
+    """What was last seen on disk (the base for merging what others write), and the one save that
+    was begun and neither confirmed nor given up."""
 
     image: bytes | None = None  # the document, JSON
     digest: str = ""
     rev: int = 0
-    attempts: list[Attempt] = field(default_factory=list)
+    attempt: Attempt | None = None
 
 
 # Called on the event loop with the entries that another writer (or this one) appended, in order,
@@ -138,6 +139,9 @@ class Log(Protocol):
     async def delete(self, doc: str) -> None:
         """Forget the document and its log."""
 
+    async def documents(self, under: str) -> list[DocumentRef]:
+        """The documents whose paths lie in the folder ``under`` or in one of its folders."""
+
     # the log
     async def load(self, doc: str) -> Loaded | None:
         """One consistent cut; None if there is no such document."""
@@ -179,17 +183,16 @@ class Log(Protocol):
     # the file
     async def file_state(self, doc: str) -> FileState: ...
 
-    async def begin_save(self, doc: str, attempt: Attempt) -> None: ...
+    async def begin_save(self, doc: str, attempt: Attempt, *, over: str) -> bool:
+        """Note that a save begins, if the image's digest is ``over`` (``""``: there is none) and
+        no other save is pending. False, and nothing done, if another server was first."""
 
     async def settle_save(
-        self,
-        doc: str,
-        image: bytes,
-        digest: str,
-        rev: int,
-        attempt_ids: Sequence[str],
-        *,
-        over: str,
+        self, doc: str, image: bytes | None, digest: str, rev: int, *, over: str, attempt: str = ""
     ) -> bool:
-        """Set the image and use up these attempts, in one step, if the present image's digest is
-        ``over`` (``""``: there is none). False, and nothing done, if another server was first."""
+        """Set the image (None: to the pending save's content) and end the pending save, in one
+        step, if the image's digest is ``over`` and the pending save's id is ``attempt`` (``""``:
+        there is none). False, and nothing done, if another server was first."""
+
+    async def end_save(self, doc: str, attempt: str) -> None:
+        """Forget the pending save, if that is its id: it did not happen."""

@@ -131,7 +131,6 @@ class _Kept:
             snapshots=self.snapshots[:],
             seen=dict(self.seen),
             history=self.history[:],
-            file=replace(self.file, attempts=self.file.attempts[:]),
         )
 
     def after(self, rev: int) -> list[Entry]:
@@ -205,6 +204,11 @@ class MemoryCore:
         """See :meth:`~.log.Log.delete`."""
         self.documents.pop(doc, None)
 
+    def documents_under(self, folder: str) -> list[DocumentRef]:
+        """See :meth:`~.log.Log.documents`."""
+        refs = (kept.ref for kept in self.documents.values())
+        return [ref for ref in refs if ref.path.startswith(folder + "/")]
+
     # the log
 
     def load(self, doc: str) -> Loaded | None:
@@ -277,38 +281,42 @@ class MemoryCore:
     # the file
 
     def file_state(self, doc: str) -> FileState:
-        """The image and the pending saves, the oldest first; an empty one if there is no such
-        document."""
+        """The image and the pending save; an empty one if there is no such document."""
         kept = self.documents.get(doc)
-        return FileState() if kept is None else replace(kept.file, attempts=kept.file.attempts[:])
+        return FileState() if kept is None else kept.file
 
-    def begin_save(self, doc: str, attempt: Attempt) -> None:
+    def begin_save(self, doc: str, attempt: Attempt, *, over: str) -> bool:
         """Keep an attempt. Raises ``LogUnavailable`` if there is no such document."""
-        kept = self.documents.get(doc)
-        if kept is None:
-            raise no_document(doc)
-        kept.file.attempts.append(attempt)
-        kept.file.attempts.sort(key=lambda one: (one.time, one.id))
+        kept = self._held(doc)
+        if kept.file.digest != over or kept.file.attempt is not None:
+            return False
+        kept.file = replace(kept.file, attempt=attempt)
+        return True
 
     def settle_save(
-        self,
-        doc: str,
-        image: bytes,
-        digest: str,
-        rev: int,
-        attempt_ids: Sequence[str],
-        *,
-        over: str,
+        self, doc: str, image: bytes | None, digest: str, rev: int, *, over: str, attempt: str = ""
     ) -> bool:
         """Set the image. Raises ``LogUnavailable`` if there is no such document."""
+        kept = self._held(doc)
+        pending = kept.file.attempt.id if kept.file.attempt else ""
+        if kept.file.digest != over or pending != attempt:
+            return False
+        if image is None and kept.file.attempt:
+            image = kept.file.attempt.content
+        kept.file = FileState(image, digest, rev)
+        return True
+
+    def end_save(self, doc: str, attempt: str) -> None:
+        """See :meth:`~.log.Log.end_save`."""
+        kept = self.documents.get(doc)
+        if kept is not None and kept.file.attempt and kept.file.attempt.id == attempt:
+            kept.file = replace(kept.file, attempt=None)
+
+    def _held(self, doc: str) -> _Kept:
         kept = self.documents.get(doc)
         if kept is None:
             raise no_document(doc)
-        if kept.file.digest != over:
-            return False
-        pending = [one for one in kept.file.attempts if one.id not in attempt_ids]
-        kept.file = FileState(image, digest, rev, pending)
-        return True
+        return kept
 
 
 _sharers: WeakKeyDictionary[MemoryCore, WeakSet[MemoryLog]] = WeakKeyDictionary()
@@ -350,6 +358,9 @@ class MemoryLog:
 
     async def delete(self, doc: str) -> None:
         self.core.delete(doc)
+
+    async def documents(self, under: str) -> list[DocumentRef]:
+        return self.core.documents_under(under)
 
     async def load(self, doc: str) -> Loaded | None:
         return self.core.load(doc)
@@ -394,17 +405,13 @@ class MemoryLog:
     async def file_state(self, doc: str) -> FileState:
         return self.core.file_state(doc)
 
-    async def begin_save(self, doc: str, attempt: Attempt) -> None:
-        self.core.begin_save(doc, attempt)
+    async def begin_save(self, doc: str, attempt: Attempt, *, over: str) -> bool:
+        return self.core.begin_save(doc, attempt, over=over)
 
     async def settle_save(
-        self,
-        doc: str,
-        image: bytes,
-        digest: str,
-        rev: int,
-        attempt_ids: Sequence[str],
-        *,
-        over: str,
+        self, doc: str, image: bytes | None, digest: str, rev: int, *, over: str, attempt: str = ""
     ) -> bool:
-        return self.core.settle_save(doc, image, digest, rev, attempt_ids, over=over)
+        return self.core.settle_save(doc, image, digest, rev, over=over, attempt=attempt)
+
+    async def end_save(self, doc: str, attempt: str) -> None:
+        self.core.end_save(doc, attempt)

@@ -15,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import asdict
 from hashlib import sha1
 from typing import Any, Final
 from uuid import uuid4
@@ -67,10 +69,10 @@ class _Script:
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-_KEYS = ("meta", "log", "seen", "snapshot", "history", "image", "attempts")
+_KEYS = ("meta", "log", "seen", "snapshot", "history", "image")
 # Numbers are doubles in Lua, exact up to 2^53 like all of ours, if they are written so.
 _PRELUDE = """
-local meta, log, seen, snapshot, history, image, attempts = unpack(KEYS)
+local meta, log, seen, snapshot, history, image = unpack(KEYS)
 local function num(value) return string.format('%.0f', value) end
 -- A snapshot: its revision -> its hash, and revision/0, revision/1, ... -> its pieces.
 local function snapshots()
@@ -291,22 +293,39 @@ return 1
 _HISTORY = _script("return redis.call('XREVRANGE', history, '+', '-', 'COUNT', ARGV[1])")
 
 _FILE_STATE = _script("""
-return {redis.call('HMGET', image, 'image', 'digest', 'rev'), redis.call('HVALS', attempts)}
+return redis.call('HMGET', image, 'image', 'digest', 'rev', 'attempt', 'content')
 """)
 
-# id, attempt
-_BEGIN_SAVE = _script("""
-if redis.call('EXISTS', meta) == 0 then return 0 end
-redis.call('HSET', attempts, ARGV[1], ARGV[2])
+# Whether image and pending save are these; -1 if there is no document.
+_FILE_IS = """
+local function file_is(digest, attempt)
+  return (redis.call('HGET', image, 'digest') or '') == digest
+    and (redis.call('HGET', image, 'pending') or '') == attempt
+end
+if redis.call('EXISTS', meta) == 0 then return -1 end
+"""
+
+# id, attempt, digest of the image, content
+_BEGIN_SAVE = _script(f"""{_FILE_IS}
+if not file_is(ARGV[3], '') then return 0 end
+redis.call('HSET', image, 'pending', ARGV[1], 'attempt', ARGV[2], 'content', ARGV[4])
 return 1
 """)
 
-# image, digest, rev, digest of the image before | ids of attempts …
-_SETTLE_SAVE = _script("""
-if redis.call('EXISTS', meta) == 0 then return -1 end
-if (redis.call('HGET', image, 'digest') or '') ~= ARGV[4] then return 0 end
-redis.call('HSET', image, 'image', ARGV[1], 'digest', ARGV[2], 'rev', ARGV[3])
-for i = 5, #ARGV do redis.call('HDEL', attempts, ARGV[i]) end
+# image ('': the content), digest, rev, digest of the image before, id of the pending save
+_SETTLE_SAVE = _script(f"""{_FILE_IS}
+if not file_is(ARGV[4], ARGV[5]) then return 0 end
+local next = ARGV[1] ~= '' and ARGV[1] or redis.call('HGET', image, 'content')
+redis.call('HSET', image, 'image', next, 'digest', ARGV[2], 'rev', ARGV[3])
+redis.call('HDEL', image, 'pending', 'attempt', 'content')
+return 1
+""")
+
+# id
+_END_SAVE = _script("""
+if redis.call('HGET', image, 'pending') == ARGV[1] then
+  redis.call('HDEL', image, 'pending', 'attempt', 'content')
+end
 return 1
 """)
 
@@ -572,6 +591,21 @@ class RedisLog:
         if path is not None:
             await self._release(path.decode(), doc)
 
+    async def documents(self, under: str) -> list[DocumentRef]:
+        pattern = re.sub(r"([\\*?\[\]^])", r"\\\1", under) + "/*"
+        cursor, found = 0, dict[str, DocumentRef]()
+        while True:
+            with _reported():
+                cursor, pairs = await self._connections.execute(
+                    [self._paths], "HSCAN", self._paths, cursor, "MATCH", pattern, "COUNT", 1000
+                )
+            for path, value in pairs.items():
+                ref = await self.get(value.decode().partition("?")[0])
+                if ref is not None and ref.path == path.decode():
+                    found[ref.doc] = ref
+            if cursor == 0:
+                return list(found.values())
+
     # the log
 
     async def load(self, doc: str) -> Loaded | None:
@@ -653,37 +687,34 @@ class RedisLog:
     # the file
 
     async def file_state(self, doc: str) -> FileState:
-        (image, digest, rev), raw = await self._do(_FILE_STATE, doc)
-        attempts = sorted((Attempt(*orjson.loads(one)) for one in raw), key=_age)
+        image, digest, rev, attempt, content = await self._do(_FILE_STATE, doc)
+        pending = None if attempt is None else Attempt(**orjson.loads(attempt), content=content)
         if image is None:
-            return FileState(attempts=attempts)
-        return FileState(image, digest.decode(), int(rev), attempts)
+            return FileState(attempt=pending)
+        return FileState(image, digest.decode(), int(rev), pending)
 
-    async def begin_save(self, doc: str, attempt: Attempt) -> None:
+    async def begin_save(self, doc: str, attempt: Attempt, *, over: str) -> bool:
         """Raises ``LogUnavailable`` if there is no such document."""
-        one = [attempt.id, attempt.server, attempt.digest, attempt.rev, attempt.time]
-        if not await self._do(_BEGIN_SAVE, doc, attempt.id, orjson.dumps(one)):
-            raise no_document(doc)
+        one = asdict(attempt)
+        content = one.pop("content")
+        values = (attempt.id, orjson.dumps(one), over, content)
+        return _done(doc, await self._do(_BEGIN_SAVE, doc, *values))
 
     async def settle_save(
-        self,
-        doc: str,
-        image: bytes,
-        digest: str,
-        rev: int,
-        attempt_ids: Sequence[str],
-        *,
-        over: str,
+        self, doc: str, image: bytes | None, digest: str, rev: int, *, over: str, attempt: str = ""
     ) -> bool:
         """Raises ``LogUnavailable`` if there is no such document."""
-        done = int(await self._do(_SETTLE_SAVE, doc, image, digest, rev, over, *attempt_ids))
-        if done < 0:
-            raise no_document(doc)
-        return done > 0
+        values = (image or b"", digest, rev, over, attempt)
+        return _done(doc, await self._do(_SETTLE_SAVE, doc, *values))
+
+    async def end_save(self, doc: str, attempt: str) -> None:
+        await self._do(_END_SAVE, doc, attempt)
 
 
-def _age(attempt: Attempt) -> tuple[float, str]:
-    return attempt.time, attempt.id
+def _done(doc: str, answer: Any) -> bool:
+    if int(answer) < 0:
+        raise no_document(doc)
+    return int(answer) > 0
 
 
 def _read_loaded(doc: str, raw: list[Any]) -> Loaded | None:

@@ -13,10 +13,12 @@ from weakref import WeakValueDictionary
 from ..transforms import Refused
 from . import measures
 from .entry import Snapshot, initial_hash
-from .files import Files, Loadable, Projection, project
+from .files import Files, Loadable
 from .live import Keeping, LiveDocument
+from .live_file import LiveFile
 from .log import DocumentRef, Log, LogUnavailable
 from .pen import Limits
+from .projection import project
 
 logger = logging.getLogger("ot_jupyter")
 
@@ -39,7 +41,7 @@ class Open:
     """An open document and its file."""
 
     live: LiveDocument
-    projection: Projection
+    file: LiveFile
 
 
 class Sequencer:
@@ -68,6 +70,7 @@ class Sequencer:
         """
         if self._stopping:
             raise LogUnavailable("the server is stopping")
+        path = await self.files.real_path(path)
         lock = self._locks.setdefault(path, asyncio.Lock())
         async with lock:
             one = self.find(path)
@@ -86,28 +89,62 @@ class Sequencer:
                 return one
         return None
 
-    async def flush(self, live: LiveDocument) -> None:
-        """Write the document's file now. Raises ``OSError`` and ``LogUnavailable``."""
-        await self.open_documents[live.ref.doc].projection.flush()
+    async def flush(self, live: LiveDocument, *, make: bool = False) -> None:
+        """Write the document's file now; ``make``: also if it is gone. Raises ``OSError``,
+        ``LogUnavailable`` and :class:`Refused`."""
+        await self.open_documents[live.ref.doc].file.flush(make=make)
+
+    async def moved(self, old: str, new: str) -> None:
+        """A file, or a folder with all that is in it, has another path now: so have its
+        documents. Raises ``LogUnavailable``."""
+        ref = await self.log.find(old)
+        refs = [ref] if ref is not None else await self.log.documents(old)
+        for one in refs:
+            await self._rename(one, new + one.path[len(old) :])
+
+    async def _rename(self, ref: DocumentRef, path: str) -> bool:
+        """Give a document another path, here and in the store. False if it can't have it."""
+        holder = await self.log.find(path)
+        if holder is not None and holder.doc != ref.doc:
+            if self.find(path) is not None:
+                return False  # somebody works in the file there
+            # The log of a file that was there before, and is not any more.
+            await self.log.rename(holder.doc, f"{path}~{holder.doc}")
+        if not await self.log.rename(ref.doc, path):
+            return False
+        one = self.open_documents.get(ref.doc)
+        if one is not None and one.live.ref.path != path:
+            logger.info("ot_jupyter: %s is %s now", one.live.ref.path, path)
+            one.live.rename(path)
+        return True
+
+    async def changed(self, path: str) -> None:
+        """Something happened to a file: look at it at once. Never raises."""
+        one = self.find(path)
+        if one is not None:
+            with contextlib.suppress(OSError, LogUnavailable, Refused):
+                await one.file.look()
 
     async def _open(self, path: str) -> Open:
         ref = await self.log.find(path)
         if ref is None:
             ref = await self._create(await self.files.read(path))
         live = await LiveDocument.open(self.log, ref, self.settings.limits, self.settings.keeping)
-        projection = Projection(
+        file = LiveFile(
             live,
             self.files,
             self.server,
+            lambda live, path: self._rename(live.ref, path),
             delay=self.settings.save_delay,
             longest=self.settings.save_longest,
         )
         try:
-            await projection.start()
+            await file.start()
         except BaseException:
+            file.stop()
             await live.close()
             raise
-        return Open(live, projection)
+        return Open(live, file)
 
     async def _create(self, file: Loadable) -> DocumentRef:
         """Make revision 0, once: of two servers that do, one wins and both use its log."""
@@ -141,7 +178,7 @@ class Sequencer:
         if live.pen.gone or self._unused(live):
             await self._close(one)
         elif look and live.stalled is None:
-            await one.projection.look()
+            await one.file.look()
         if poll:
             live.poll()
 
@@ -154,11 +191,11 @@ class Sequencer:
         lock = self._locks.setdefault(live.ref.path, asyncio.Lock())
         async with lock:
             if live.pen.gone:
-                one.projection.stop()
+                one.file.stop()
             elif self._unused(live):
-                await one.projection.close()
+                await one.file.close()
                 if not self._unused(live):  # somebody came while it was saved
-                    one.projection.resume()
+                    one.file.resume()
                     return
             else:
                 return
@@ -183,7 +220,7 @@ class Sequencer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         for one in list(self.open_documents.values()):
-            await one.projection.close()
+            await one.file.close()
             await one.live.close()
         self.open_documents.clear()
         await self.log.close()

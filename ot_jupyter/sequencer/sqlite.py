@@ -13,6 +13,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -63,8 +64,8 @@ _SCHEMA = (
     """CREATE TABLE image (
         doc TEXT PRIMARY KEY, image BLOB NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL)""",
     """CREATE TABLE attempt (
-        doc TEXT NOT NULL, id TEXT NOT NULL, server TEXT NOT NULL, digest TEXT NOT NULL,
-        rev INTEGER NOT NULL, time REAL NOT NULL, PRIMARY KEY (doc, id)) WITHOUT ROWID""",
+        doc TEXT PRIMARY KEY, id TEXT NOT NULL, server TEXT NOT NULL, digest TEXT NOT NULL,
+        rev INTEGER NOT NULL, time REAL NOT NULL, content BLOB NOT NULL)""",
 )
 _TABLES = ("document", "entry", "seen", "snapshot", "history", "image", "attempt")
 
@@ -142,6 +143,14 @@ def _restore(connection: sqlite3.Connection, loaded: Loaded, document: _Pieces) 
     _put_entries(connection, ref.doc, loaded.entries)
     _put_seen(connection, ref.doc, loaded.seen)
     return True
+
+
+def _documents(connection: sqlite3.Connection, under: str) -> list[DocumentRef]:
+    rows = connection.execute(
+        "SELECT doc, path, kind, epoch FROM document WHERE substr(path, 1, ?) = ?",
+        (len(under) + 1, under + "/"),
+    )
+    return [DocumentRef(*row) for row in rows]
 
 
 def _rename(connection: sqlite3.Connection, doc: str, path: str) -> bool:
@@ -292,37 +301,45 @@ def _history(connection: sqlite3.Connection, doc: str, limit: int) -> list[dict[
 def _file_state(connection: sqlite3.Connection, doc: str) -> FileState:
     row = _row(connection, "SELECT image, digest, rev FROM image WHERE doc = ?", doc)
     image, digest, rev = row or (None, "", 0)
-    rows = connection.execute(
-        "SELECT id, server, digest, rev, time FROM attempt WHERE doc = ? ORDER BY time, id", (doc,)
+    pending = _row(
+        connection, "SELECT id, server, digest, rev, time, content FROM attempt WHERE doc = ?", doc
     )
-    return FileState(image, digest, rev, [Attempt(*row) for row in rows])
+    return FileState(image, digest, rev, Attempt(*pending) if pending else None)
 
 
-def _begin_save(connection: sqlite3.Connection, doc: str, attempt: Attempt) -> None:
+def _file_is(connection: sqlite3.Connection, doc: str, digest: str, attempt: str) -> bool:
+    """Whether the image and the pending save are these. Raises ``LogUnavailable`` if there is no
+    such document."""
     if _head(connection, doc) is None:
         raise no_document(doc)
-    connection.execute(
-        "INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?)",
-        (doc, attempt.id, attempt.server, attempt.digest, attempt.rev, attempt.time),
-    )
+    image = _row(connection, "SELECT digest FROM image WHERE doc = ?", doc) or ("",)
+    pending = _row(connection, "SELECT id FROM attempt WHERE doc = ?", doc) or ("",)
+    return (image[0], pending[0]) == (digest, attempt)
+
+
+def _begin_save(connection: sqlite3.Connection, doc: str, attempt: Attempt, over: str) -> bool:
+    if not _file_is(connection, doc, over, ""):
+        return False
+    connection.execute("INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?)", (doc, *astuple(attempt)))
+    return True
 
 
 def _settle_save(
-    connection: sqlite3.Connection, doc: str, image: FileState, used: Sequence[str], over: str
+    connection: sqlite3.Connection, doc: str, image: FileState, over: str, attempt: str
 ) -> bool:
-    if _head(connection, doc) is None:
-        raise no_document(doc)
-    present = connection.execute("SELECT digest FROM image WHERE doc = ?", (doc,)).fetchone()
-    if ("" if present is None else present[0]) != over:
+    if not _file_is(connection, doc, over, attempt):
         return False
     connection.execute(
-        "INSERT OR REPLACE INTO image VALUES (?, ?, ?, ?)",
-        (doc, image.image, image.digest, image.rev),
+        "INSERT OR REPLACE INTO image VALUES "
+        "(?, coalesce(?, (SELECT content FROM attempt WHERE doc = ?)), ?, ?)",
+        (doc, image.image, doc, image.digest, image.rev),
     )
-    connection.executemany(
-        "DELETE FROM attempt WHERE doc = ? AND id = ?", ((doc, one) for one in used)
-    )
+    _end_save(connection, doc, attempt)
     return True
+
+
+def _end_save(connection: sqlite3.Connection, doc: str, attempt: str) -> None:
+    connection.execute("DELETE FROM attempt WHERE doc = ? AND id = ?", (doc, attempt))
 
 
 # The file.
@@ -645,6 +662,9 @@ class SqliteLog:
     async def delete(self, doc: str) -> None:
         await self._write(lambda connection: _delete(connection, doc))
 
+    async def documents(self, under: str) -> list[DocumentRef]:
+        return await self._read(lambda connection: _documents(connection, under))
+
     # the log
 
     async def load(self, doc: str) -> Loaded | None:
@@ -702,25 +722,21 @@ class SqliteLog:
     async def file_state(self, doc: str) -> FileState:
         return await self._read(lambda connection: _file_state(connection, doc))
 
-    async def begin_save(self, doc: str, attempt: Attempt) -> None:
+    async def begin_save(self, doc: str, attempt: Attempt, *, over: str) -> bool:
         """Raises ``LogUnavailable`` if there is no such document."""
-        await self._write(lambda connection: _begin_save(connection, doc, attempt))
+        return await self._write(lambda connection: _begin_save(connection, doc, attempt, over))
 
     async def settle_save(
-        self,
-        doc: str,
-        image: bytes,
-        digest: str,
-        rev: int,
-        attempt_ids: Sequence[str],
-        *,
-        over: str,
+        self, doc: str, image: bytes | None, digest: str, rev: int, *, over: str, attempt: str = ""
     ) -> bool:
         """Raises ``LogUnavailable`` if there is no such document."""
         state = FileState(image, digest, rev)
         return await self._write(
-            lambda connection: _settle_save(connection, doc, state, attempt_ids, over)
+            lambda connection: _settle_save(connection, doc, state, over, attempt)
         )
+
+    async def end_save(self, doc: str, attempt: str) -> None:
+        await self._write(lambda connection: _end_save(connection, doc, attempt))
 
 
 def _submit(worker: _Worker | None, work: _Work) -> asyncio.Future[Any]:

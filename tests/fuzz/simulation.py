@@ -17,7 +17,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -88,6 +88,7 @@ class World:
 
     seed: int
     profile: Profile
+    server_class: ClassVar[type[Server]]
     rng: random.Random = field(init=False)
     now: float = 0.0
     calm: bool = False  # no more faults: everything comes to rest
@@ -103,9 +104,12 @@ class World:
         self.epochs = 0
         self.logged: set[str] = set()  # every character that ever was in an entry
         cells = {f"c{i}": new_cell("code", "x" * 3) for i in range(self.profile.cells)}
-        self.file: dict[str, Any] = {"cells": cells, "order": list(cells), "metadata": {}}
+        self.file = {"cells": cells, "order": list(cells), "metadata": {}}
         self.next_mark = FIRST_MARK
-        self.servers = [Server(self, f"s{i}") for i in range(self.profile.servers)]
+        # What programs that write the file did: nothing, in this world.
+        self.outside_deleted: set[str] = set()
+        self.outside_restored: Counter[str] = Counter()
+        self.servers = [self.server_class(self, f"s{i}") for i in range(self.profile.servers)]
         self.clients = [Client(self, f"k{i}") for i in range(self.profile.clients)]
 
     # Time.
@@ -140,7 +144,7 @@ class World:
                 break
         else:
             raise Violation("the world does not come to rest: " + self.unrest())
-        check(self)
+        self.check()
 
     def _until(self, end: float) -> None:
         while self._events and self._events[0][0] <= end:
@@ -201,6 +205,10 @@ class World:
             initial = Snapshot(0, initial_hash(epoch, self.file), self.file)
             ref = self.core.create(ref, initial)
         return ref
+
+    def check(self) -> None:
+        """The invariants, at rest."""
+        check(self)
 
     def mark(self) -> str:
         self.next_mark += 1
@@ -367,6 +375,9 @@ class Server:
             world.core.trim(pen.ref.doc, floor, keep_history=False, seen_before="")
             pen.floor = floor
             world.note(f"{self.name} trims to {floor}")
+
+
+World.server_class = Server
 
 
 class Socket:
@@ -568,9 +579,9 @@ class Client:
     # What people do.
 
     def _edit(self) -> None:
-        before = _marks(self.state.document)
+        before = marks(self.state.document)
         fresh = self._do()
-        after = _marks(self.state.document)
+        after = marks(self.state.document)
         self.deleted |= set(before) - set(after)
         for mark, count in after.items():
             if mark not in fresh and count > before.get(mark, 0):
@@ -634,7 +645,7 @@ class Client:
         self.state.edit([{"op": verb, "path": path, **fields}])
 
 
-def _marks(document: dict[str, Any]) -> Counter[str]:
+def marks(document: dict[str, Any]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for cell in document["cells"].values():
         counts.update(char for char in cell["source"] if ord(char) >= FIRST_MARK)
@@ -680,10 +691,10 @@ def _check_log(world: World, entries: list[Any]) -> None:
 
 
 def _check_marks(world: World, document: dict[str, Any]) -> None:
-    counts = _marks(document)
-    deleted: set[str] = set().union(*(one.deleted for one in world.clients))
+    counts = marks(document)
+    deleted = world.outside_deleted.union(*(one.deleted for one in world.clients))
     removed: set[str] = set().union(*(one.removed_cells for one in world.clients))
-    restored: Counter[str] = Counter()
+    restored = Counter(world.outside_restored)
     for one in world.clients:
         restored.update(one.restored)
     for client in world.clients:

@@ -1,0 +1,291 @@
+"""The file of an open document: the projection with a real disk, and when it works."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from random import uniform
+from time import monotonic, time
+from typing import Any
+from uuid import uuid4
+
+from ..transforms import Refused
+from .files import Files
+from .live import LiveDocument
+from .log import LogUnavailable
+from .pen import Accepted, Submission
+from .projection import (
+    Begin,
+    CatchUp,
+    Compute,
+    Discard,
+    End,
+    Enter,
+    Follow,
+    Look,
+    Projection,
+    Put,
+    ReadFile,
+    Recall,
+    Resolve,
+    Settle,
+    Stage,
+    Work,
+)
+
+logger = logging.getLogger("ot_jupyter")
+
+CONTENT_SECONDS = 30.0  # a change that stat does not tell of is found by then
+WAIT_SECONDS = 15.0  # so long a save that was asked for waits for others
+COST = 4  # saving takes at most one part in so many of the time while people type
+
+Handler = Callable[[Any], Awaitable[Any]]
+
+
+class LiveFile:
+    """Keeps one open document and its file in step. One task at a time works on the file."""
+
+    def __init__(
+        self,
+        live: LiveDocument,
+        files: Files,
+        server: str,
+        rename: Callable[[LiveDocument, str], Awaitable[bool]],
+        *,
+        delay: float,
+        longest: float,
+    ) -> None:
+        """Saves come ``delay`` seconds after the last change, and at most ``longest`` seconds
+        after the first one that is not saved yet. ``server`` names this process. ``rename`` is
+        called when the file was found under another path, and tells whether that is the
+        document's now."""
+        self.live = live
+        self.files = files
+        self.delay = delay
+        self.longest = longest
+        self.projection = Projection(
+            lambda: (live.head, live.document), server, now=time, mint=lambda: uuid4().hex
+        )
+        self._rename = rename
+        self._told: str | None = None
+        self._first_change: float | None = None
+        self._cost = 0.0  # seconds that the last save took
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._print: tuple[Any, str] = (None, "")  # the bytes that belong to a stat
+        self._printed = monotonic()
+        self._do: dict[type, Handler] = {
+            Look: lambda _: files.stat(self.path),
+            ReadFile: self._read,
+            Follow: self._follow,
+            Recall: lambda _: live.log.file_state(self.doc),
+            Begin: lambda one: live.log.begin_save(self.doc, one.attempt, over=one.over),
+            Settle: lambda one: live.log.settle_save(
+                self.doc, one.image, one.digest, one.rev, over=one.over, attempt=one.attempt
+            ),
+            End: lambda one: live.log.end_save(self.doc, one.attempt),
+            Stage: lambda one: files.stage(self.path, one.attempt, one.projection),
+            Put: lambda one: files.put(self.path, one.attempt, one.seen),
+            Resolve: lambda one: files.resolve(self.path, one.attempt, one.image),
+            Discard: lambda one: files.discard(self.path, one.attempt),
+            Enter: self._enter,
+            CatchUp: lambda _: live.in_step(),
+            Compute: lambda one: asyncio.to_thread(one.function, *one.arguments),
+        }
+        self.resume()
+
+    @property
+    def path(self) -> str:
+        return self.live.ref.path
+
+    @property
+    def doc(self) -> str:
+        return self.live.ref.doc
+
+    @property
+    def problem(self) -> str | None:
+        """Why the file can't follow now."""
+        return self.projection.problem
+
+    def resume(self) -> None:
+        """Follow the document."""
+        self.live.on_change = self._changed
+        self.live.on_restored = self._restored
+
+    def stop(self) -> None:
+        """Leave document and file alone from now on."""
+        self.live.on_change = self.live.on_restored = lambda: None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def start(self) -> None:
+        """Take up the image, and what was written while nobody looked. Raises as ``sync``."""
+        await self._run(self.projection.start())
+        pending = (await self.live.log.file_state(self.doc)).attempt
+        await self.files.clean(self.path, pending.id if pending else "")
+        await self.sync()
+
+    async def close(self) -> None:
+        """Save, and stop following."""
+        self.stop()
+        try:
+            await self.flush()
+        except (LogUnavailable, OSError, Refused) as error:
+            self._fail(error)
+
+    # When.
+
+    def _changed(self) -> None:
+        now = monotonic()
+        if self._first_change is None:
+            self._first_change = now
+        pause = max(self.delay, COST * self._cost)
+        latest = self._first_change + max(self.longest, COST * self._cost)
+        self._work_after(max(0.0, min(pause, latest - now)))
+
+    def _restored(self) -> None:
+        """The store was lost and put back without the image: look at the file, and set it."""
+        self.projection.forget()
+        self._changed()
+
+    def _work_after(self, seconds: float, *, at_most: bool = False) -> None:
+        """Work on the file then. ``at_most``: or before, if that is to be."""
+        due = monotonic() + seconds
+        if self._timer is not None:
+            if at_most and self._due <= due:
+                return
+            self._timer.cancel()
+        self._due = due
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._start_work)
+
+    def _start_work(self) -> None:
+        self._timer = None
+        task = asyncio.ensure_future(self._sync_quietly())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _sync_quietly(self) -> None:
+        try:
+            await self.sync()
+        except (LogUnavailable, OSError, Refused) as error:
+            self._fail(error)
+            self._work_after(self.longest)
+        except Exception as error:
+            # A bug must not end the saving: what is in the log is safe, and the next try may go.
+            logger.exception("ot_jupyter: saving %s", self.path)
+            self._fail(error)
+            self._work_after(self.longest)
+
+    def _fail(self, error: Exception) -> None:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self.projection.problem = text
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the clients whether the file follows."""
+        problem = self.projection.problem
+        if problem == self._told:
+            return
+        self._told = problem
+        if problem is None:
+            logger.info("ot_jupyter: %s is saved again", self.path)
+        else:
+            logger.warning("ot_jupyter: %s is not saved: %s", self.path, problem)
+        for one in self.live.subscriptions:
+            one.say("file", "", self.live.message("file", problem=problem))
+
+    # What.
+
+    async def look(self) -> None:
+        """See whether the file changed outside, cheaply, and take it up if it did."""
+        if self._lock.locked():
+            return  # somebody is at it
+        known = self.projection.known
+        if await self.files.stat(self.path) != known:
+            self._work_after(0, at_most=True)
+        elif known is not None and monotonic() - self._printed > CONTENT_SECONDS:
+            await self._look_at_content(known)
+
+    async def _look_at_content(self, known: Any) -> None:
+        """A checkout can keep inode, size and second of a file."""
+        self._printed = monotonic()
+        found = await self.files.fingerprint(self.path)
+        if (known, found) != self._print:
+            self._print = (known, found)
+            if found:
+                self.projection.forget()
+                self._work_after(0, at_most=True)
+
+    async def sync(self, *, make: bool = False) -> None:
+        """Take up what others wrote, then save what the log has; ``make``: also if the file is
+        gone. Raises ``OSError``, ``LogUnavailable``, and ``Refused`` if the file can't be read;
+        the next change or look tries again."""
+        async with self._lock:
+            first, began = self._first_change, monotonic()
+            self._first_change = None
+            try:
+                await self._run(self.projection.work(make=make))
+            finally:
+                if self.projection.saved != self.live.head and self._first_change is None:
+                    self._first_change = first
+            self._cost = monotonic() - began
+            self._tell()
+            if self.projection.again is not None:
+                self._work_after(self.projection.again * uniform(1.0, 1.5), at_most=True)
+
+    async def flush(self, *, make: bool = False) -> None:
+        """Have the file hold what the log has now; another server's save is waited for. Raises as
+        ``sync``, and returns if the file can't follow (see ``problem``)."""
+        wanted, end = self.live.head.rev, monotonic() + WAIT_SECONDS
+        while True:
+            await self.sync(make=make)
+            saved = self.projection.saved
+            if (saved is not None and saved.rev >= wanted) or self.problem is not None:
+                return
+            if monotonic() > end:
+                raise OSError("others are writing the file")
+            await asyncio.sleep(self.projection.again or 0.0)
+
+    async def _run(self, work: Work[None]) -> None:
+        result: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                request = work.throw(error) if error is not None else work.send(result)
+            except StopIteration:
+                return
+            error = None
+            try:
+                result = await self._do[type(request)](request)
+            except (OSError, LogUnavailable, Refused) as raised:
+                error = raised
+
+    async def _read(self, _: ReadFile) -> Any:
+        return (await self.files.read(self.path)).document
+
+    async def _enter(self, request: Enter) -> Any:
+        verdict = await self.live.commit(
+            lambda answer: Submission(
+                client=request.name, n=1, base=request.base, ops=request.ops, user="file",
+                answer=answer, consume=False, strict=request.strict,
+            )
+        )  # fmt: skip
+        if isinstance(verdict, Accepted):
+            logger.info("ot_jupyter: %s was changed outside", self.path)
+            return verdict.head
+        if verdict.code == "moved":
+            return None
+        raise OSError(f"the change on disk can't be merged: {verdict.message}")
+
+    async def _follow(self, _: Follow) -> bool:
+        """Another server may know of the new path, or the file is found near the old one."""
+        ref = await self.live.log.get(self.doc)
+        if ref is not None and ref.path != self.path:
+            return await self._rename(self.live, ref.path)
+        known = self.projection.known
+        found = await self.files.moved_to(self.path, known) if known else None
+        return found is not None and await self._rename(self.live, found)
