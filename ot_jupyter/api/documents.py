@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
-from hashlib import blake2b
 from http import HTTPStatus
 from typing import ClassVar
-from uuid import uuid4
 
 import orjson
 
-from ..sequencer.entry import Head, Seen
+from ..sequencer.entry import Head
 from ..sequencer.live import LiveDocument
-from ..sequencer.pen import Accepted, Submission, Verdict
+from ..sequencer.pen import Accepted
 from ..sequencer.sequencer import Open
 from ..transforms import Document, Refused, is_notebook
 from ..transforms.notebook import document_notebook
 from ..transforms.values import Json
 from .base import ApiHandler, guarded, read_state
+from .changes import ChangeHandler, state_of
 from .errors import ApiError, bad_argument, patch_error
 from .past import check_not_ahead, document_at, entries_since, head_at
 from .patches import resolve, test_place
@@ -60,7 +58,7 @@ def _summary(one: Open) -> dict[str, Json]:
     }
 
 
-class DocumentHandler(ApiHandler):
+class DocumentHandler(ChangeHandler):
     """``/api/ot/documents/{path}``"""
 
     METHODS: ClassVar[tuple[str, ...]] = ("GET", "HEAD", "PATCH")
@@ -93,44 +91,29 @@ class DocumentHandler(ApiHandler):
     async def patch(self, path: str) -> None:
         """Change the document by a JSON Patch, all of it or nothing."""
         patch = self._read_patch()
-        key = self._read_key()
         conditions = [
             self.get_query_argument("base", ""),
             self.request.headers.get("If-Match", ""),
         ]
+        author = self.read_author(*conditions)
         live = await self.open(path)
-        if key is None:
-            client, digest = f"rest:{uuid4().hex}", ""
-        else:
-            client = f"key:{self.requester}:{key}"
-            digest = _digest(*(one.encode() for one in conditions), self.request.body)
-        seen = live.pen.seen.get(client)
-        if seen is not None:
-            await self._repeat(live, seen, digest)
+        if await self.is_repeat(live, author):
             return
         base, strict = await self._base(live, *conditions)
         document = await document_at(live, base.rev)
         ops = await asyncio.to_thread(resolve, document, patch)
-        verdict = await self._commit(
-            live,
-            lambda answer: Submission(
-                client=client, n=1, base=base, ops=ops, user=self.current_user.username,
-                answer=answer, digest=digest, consume=False, strict=strict,
-            ),
-        )  # fmt: skip
+        verdict = await self.commit(live, author, base, ops, strict=strict)
         if isinstance(verdict, Accepted):
-            await self._finish_state(live, verdict.head)
+            await self.finish_state(live, verdict.head)
         elif verdict.code == "moved":
             raise _moved(live)
-        elif verdict.code == "key_reused":
-            raise _key_reused()
         else:
             between = await entries_since(live, base.rev)
             wires = [orjson.Fragment(entry.wire()) for entry in between]
             at = verdict.pointer.removeprefix("/ops")
             if verdict.code == "test_failed":
                 at = test_place(patch, ops, at)
-            raise patch_error(verdict, at, entries=wires, **_state(live.head))
+            raise patch_error(verdict, at, entries=wires, **state_of(live.head))
 
     def _read_patch(self) -> list[Json]:
         """The body. Raises ``ApiError``."""
@@ -153,14 +136,6 @@ class DocumentHandler(ApiHandler):
             raise patch_error(Refused("too_deep", message), "")
         return patch
 
-    def _read_key(self) -> str | None:
-        key = self.request.headers.get("Idempotency-Key")
-        if key is not None and not _KEY.fullmatch(key):
-            raise bad_argument(
-                "Idempotency-Key", "a key is 1 to 200 printable ASCII characters, without spaces"
-            )
-        return key
-
     async def _base(self, live: LiveDocument, base: str, match: str) -> tuple[Head, bool]:
         """The state that the patch speaks of, and whether it must still be the head when the
         patch's turn comes."""
@@ -180,62 +155,18 @@ class DocumentHandler(ApiHandler):
         if named.rev > live.head.rev or await head_at(live, named.rev) != named:
             message = "the document never was in that state: get it again"
             raise ApiError(
-                HTTPStatus.CONFLICT, "unknown_base", message, "/base", **_state(live.head)
+                HTTPStatus.CONFLICT, "unknown_base", message, "/base", **state_of(live.head)
             )
         return named, False
-
-    async def _repeat(self, live: LiveDocument, seen: Seen, digest: str) -> None:
-        """Answer a key that is in the log already, as the first time."""
-        if seen.digest != digest:
-            raise _key_reused()
-        try:
-            await self._finish_state(live, await head_at(live, seen.rev))
-        except ApiError:  # its entry left the log; that it was made is still known
-            await self.finish_json({"rev": seen.rev})
-
-    async def _commit(
-        self, live: LiveDocument, submit: Callable[[Callable[[Verdict], None]], Submission]
-    ) -> Verdict:
-        try:
-            return await asyncio.wait_for(live.commit(submit), self.limits.wait_seconds)
-        except asyncio.TimeoutError:
-            message = (
-                "the store can't be reached, and whether it has the change is not known: "
-                "ask again, with the same Idempotency-Key"
-            )
-            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "store_unavailable", message) from None
-
-    async def _finish_state(self, live: LiveDocument, head: Head) -> None:
-        if not head.hash:  # a repeat whose entry is not in memory any more
-            head = await head_at(live, head.rev)
-        self.set_state(head)
-        await self.finish_json(_state(head))
 
 
 def _notebook_json(document: Document) -> bytes:
     return orjson.dumps(document_notebook(document))
 
 
-def _state(head: Head) -> dict[str, Json]:
-    return {"rev": head.rev, "hash": head.hash}
-
-
-def _digest(*parts: bytes) -> str:
-    """One name for several texts, such that no two lists of them share it."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        digest.update(b"%d:" % len(part) + part)
-    return digest.hexdigest()
-
-
 def _moved(live: LiveDocument) -> ApiError:
     message = f"the document is at {live.head.etag} now"
-    return ApiError(HTTPStatus.PRECONDITION_FAILED, "moved", message, "", **_state(live.head))
-
-
-def _key_reused() -> ApiError:
-    message = "this Idempotency-Key came with another request before"
-    return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "key_reused", message, "/Idempotency-Key")
+    return ApiError(HTTPStatus.PRECONDITION_FAILED, "moved", message, "", **state_of(live.head))
 
 
 def _too_large(most: str) -> Refused:

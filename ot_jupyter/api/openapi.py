@@ -40,6 +40,7 @@ def description(base_url: str) -> Part:
                 "patch": _patch_document(),
             },
             "/api/ot/entries/{path}": {"parameters": [_PATH], **_reading(_get_entries())},
+            "/api/ot/reverts/{path}": {"parameters": [_PATH], "post": _post_revert()},
             "/api/ot/presence/{path}": {"parameters": [_PATH], **_reading(_get_presence())},
             "/api/ot/health": _reading(_get_health()),
             "/api/ot/openapi.json": _reading(_get_description()),
@@ -115,12 +116,7 @@ def _patch_document() -> Part:
                 {"type": "string", "pattern": r'^\*$|^(W/)?"[^"]*"( *, *(W/)?"[^"]*")*$'},
                 "The patch is entered only if the document is at this very ETag: else 412",
             ),
-            _header(
-                "Idempotency-Key",
-                {"type": "string", "pattern": r"^[\x21-\x7e]{1,200}$"},
-                "A name for this request: repeated within a day, it is answered as the first "
-                "time and nothing is entered again",
-            ),
+            _idempotency_key(),
         ],
         "requestBody": {
             "required": True,
@@ -137,6 +133,43 @@ def _patch_document() -> Part:
                 "headers": {"ETag": _ETAG},
             },
             **_errors("400", "404", "409", "410", "412", "413", "415", "422"),
+        },
+    }
+
+
+def _idempotency_key() -> Part:
+    return _header(
+        "Idempotency-Key",
+        {"type": "string", "pattern": r"^[\x21-\x7e]{1,200}$"},
+        "A name for this request: repeated within a day, it is answered as the first time and "
+        "nothing is entered again",
+    )
+
+
+def _post_revert() -> Part:
+    return {
+        "operationId": "postRevert",
+        "summary": "Take one entry of the log back; what came after it stays",
+        "description": (
+            "The entry's inverse is entered, transformed over all that came since. So an outside "
+            "change of the file (`user` is `file` there) is undone in one step, by anyone."
+        ),
+        "parameters": [_idempotency_key()],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": _object({"rev": {"type": "integer", "minimum": 1}}),
+                    "example": {"rev": 18},
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                **_json("It is taken back: the state that it led to", _ref("State")),
+                "headers": {"ETag": _ETAG},
+            },
+            **_errors("400", "404", "409", "410", "422"),
         },
     }
 

@@ -8,6 +8,7 @@ from .about import HealthHandler, OpenApiHandler, PresenceHandler
 from .base import ApiHandler
 from .documents import DocumentHandler, DocumentsHandler
 from .entries import EntriesHandler
+from .reverts import RevertsHandler
 
 # A path is whatever follows: that it is in order is said in JSON, by the handler.
 _PATH: Final = r"/(?P<path>.+)"
@@ -16,6 +17,7 @@ handlers: Final[list[tuple[str, type[ApiHandler]]]] = [
     (r"/api/ot/documents/?", DocumentsHandler),
     (r"/api/ot/documents" + _PATH, DocumentHandler),
     (r"/api/ot/entries" + _PATH, EntriesHandler),
+    (r"/api/ot/reverts" + _PATH, RevertsHandler),
     (r"/api/ot/presence" + _PATH, PresenceHandler),
     (r"/api/ot/health", HealthHandler),
     (r"/api/ot/openapi\.json", OpenApiHandler),

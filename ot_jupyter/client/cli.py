@@ -121,6 +121,10 @@ def _parser() -> argparse.ArgumentParser:
         "--editor", action="store_true", help="edit in $EDITOR; what others type stays"
     )
 
+    one = command("revert", _revert, "take one entry of the log back", _REVERT)
+    path(one)
+    one.add_argument("rev", metavar="REV", type=int, help="the revision that the entry made")
+
     one = command("log", _log, "tell who changed what", _LOG)
     path(one)
     one.add_argument("--since", metavar="REV", type=int, help="only what came after this revision")
@@ -160,6 +164,12 @@ _EDIT = """\
   ot-jupyter edit notes.md --append 'one line more'
 
 Prints the state after it, REV-HASH. What others type meanwhile stays.
+"""
+_REVERT = """\
+  ot-jupyter log a.ipynb | grep file
+  ot-jupyter revert a.ipynb 118
+
+What came after that entry stays. Prints the new state, REV-HASH.
 """
 _LOG = """\
   ot-jupyter log a.ipynb
@@ -261,6 +271,15 @@ def _patch(arguments: argparse.Namespace) -> None:
     url = address.api("documents", arguments.path, base=arguments.base)
     state = orjson.loads(_ask(address, url, "PATCH", patch, headers)[0])
     print("-".join(str(state[key]) for key in ("rev", "hash") if key in state))
+
+
+def _revert(arguments: argparse.Namespace) -> None:
+    address = _address(arguments)
+    body = orjson.dumps({"rev": arguments.rev})
+    headers = {"Content-Type": "application/json"}
+    url = address.api("reverts", arguments.path)
+    state = orjson.loads(_ask(address, url, "POST", body, headers)[0])
+    print("-".join(str(state[key]) for key in ("rev", "hash")))
 
 
 def _edit(arguments: argparse.Namespace) -> None:
