@@ -17,6 +17,8 @@ from jupyter_server.serverapp import ServerApp
 from traitlets import Bool, Enum, Float, Int, TraitError, Unicode, default, validate
 from traitlets.config.application import catch_config_error
 
+from .api import contents
+from .api.copies import Copies
 from .api.limits import ApiLimits
 from .api.rest import handlers
 from .api.socket import OtSocket, close_sockets
@@ -137,6 +139,11 @@ class OtJupyter(ExtensionApp):
         _settings.look_interval,
         help="""Seconds between two looks whether a file was changed by other programs.""",
     ).tag(config=True)
+    content_interval = Float(
+        _settings.content_interval,
+        help="""Seconds between two looks at the content of a file that seems unchanged: what is
+        written may keep size, time and inode of what was there.""",
+    ).tag(config=True)
     poll_interval = Float(
         _settings.poll_interval,
         help="""Seconds between two comparisons with the store, which heal a message that was
@@ -182,7 +189,7 @@ class OtJupyter(ExtensionApp):
             raise TraitError(f"OtJupyter.namespace matches {NAMESPACE.pattern}, not {name!r}")
         return name
 
-    @validate("look_interval", "poll_interval")
+    @validate("look_interval", "content_interval", "poll_interval")
     def _check_interval(self, proposal: Any) -> float:
         seconds: float = proposal["value"]
         if not seconds > 0:
@@ -224,15 +231,21 @@ class OtJupyter(ExtensionApp):
             Files(self.serverapp.contents_manager),
             self._make(Settings, limits=self._make(Limits), keeping=self._make(Keeping)),
         )
+        manager = self.serverapp.contents_manager
+        manager.event_logger.add_listener(
+            schema_id=manager.event_schema_id, listener=contents.listener(self.sequencer)
+        )
         self.settings |= {
             "ot_jupyter": self.sequencer,
             "ot_jupyter_limits": limits,
+            "ot_jupyter_copies": Copies(),
             "ot_jupyter_sockets": set(),
         }
 
     def initialize_handlers(self) -> None:
-        """Add the addresses of the API."""
-        self.handlers += [(r"/api/ot/socket", OtSocket), *handlers]
+        """Add the addresses of the API, and those of Jupyter's own that have to know of it:
+        an extension's handlers are asked before the server's."""
+        self.handlers += [(r"/api/ot/socket", OtSocket), *handlers, *contents.handlers]
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         """Connect to the store. If it can't be reached, the server serves all the same: who

@@ -69,6 +69,22 @@ def read_state(text: str, name: str) -> Head:
     return Head(int(match[1]), match[2])
 
 
+def requester_of(handler: APIHandler) -> str:
+    """Who asks, by a name that is the same when the request is repeated.
+
+    jupyter_server gives whoever comes with the server's own token (or where there is none) a new
+    anonymous name at each request: all of them are one here.
+    """
+    provider = type(handler.identity_provider)
+    named = any(
+        getattr(provider, method) is not getattr(IdentityProvider, method)
+        for method in ("get_user", "get_user_token")
+    )
+    if handler.identity_provider.auth_enabled and (named or not handler.token_authenticated):
+        return quote(handler.current_user.username, safe="")
+    return "token"
+
+
 class ApiHandler(APIHandler):
     """Base of the handlers: the sequencer, the arguments, the errors."""
 
@@ -94,19 +110,8 @@ class ApiHandler(APIHandler):
 
     @property
     def requester(self) -> str:
-        """Who asks, by a name that is the same when the request is repeated.
-
-        jupyter_server gives whoever comes with the server's own token (or where there is none)
-        a new anonymous name at each request: all of them are one here.
-        """
-        provider = type(self.identity_provider)
-        named = any(
-            getattr(provider, method) is not getattr(IdentityProvider, method)
-            for method in ("get_user", "get_user_token")
-        )
-        if self.identity_provider.auth_enabled and (named or not self.token_authenticated):
-            return quote(self.current_user.username, safe="")
-        return "token"
+        """See :func:`requester_of`."""
+        return requester_of(self)
 
     # What.
 

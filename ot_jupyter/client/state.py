@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..transforms import (
+    Cell,
     Change,
     Document,
     Refused,
@@ -71,7 +72,7 @@ class Recent:
 @dataclass(frozen=True, slots=True)
 class Conflict:
     """What had no place any more: a cell that somebody removed while text of ours was on its way
-    into it. ``cell`` is the cell as we saw it."""
+    into it, or brought back while we did. ``cell`` is the cell as we saw it."""
 
     id: str
     cell: dict[str, Any]
@@ -335,10 +336,16 @@ class ClientDocument:
         self.events.change(ops, "remote")
 
     def _save_conflicts(self, ops: Change, pending: list[Pending]) -> None:
-        """Keep the cells that ``ops`` removes while text of ours is on its way into them."""
+        """Keep the cells that ``ops`` removes while text of ours is on its way into them, and
+        those that it brings back, with another text, while we do too."""
         for cell_id in _removed(ops):
             cell = self.document["cells"].get(cell_id)
             if cell is not None and any(_types_in(one.ops, cell_id) for one in pending):
+                self.events.conflict(Conflict(cell_id, cell))
+        for cell_id, theirs in _added(ops).items():
+            cell = self.document["cells"].get(cell_id)
+            ours = cell is not None and any(cell_id in _added(one.ops) for one in pending)
+            if cell is not None and ours and cell["source"] != theirs["source"]:
                 self.events.conflict(Conflict(cell_id, cell))
 
     # Breaks.
@@ -487,6 +494,12 @@ def _ends_with_run(ops: Change) -> bool:
 def _removed(ops: Change) -> list[str]:
     """The cells that a change removes (even if it adds them again: what was typed is gone)."""
     return [segments(one["path"])[1] for one in ops if one["op"] == "remove" and "index" in one]
+
+
+def _added(ops: Change) -> dict[str, Cell]:
+    """The cells that a change adds, by their ids."""
+    adds = (one for one in ops if one["op"] == "add" and "index" in one)
+    return {segments(one["path"])[1]: one["value"] for one in adds}
 
 
 def _replaces_a_cell(ops: Change) -> bool:

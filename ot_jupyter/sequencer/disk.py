@@ -17,6 +17,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
@@ -66,7 +67,7 @@ def put(path: str, attempt: str, seen: FileStat | None) -> FileStat | None:
     was none), and remove what was displaced.
 
     Returns what the file's stat is now; None, and all is as before, if it was another file.
-    Raises ``FileNotFoundError`` if what was staged is gone.
+    Raises ``FileNotFoundError`` if what was staged is gone, or went over and was replaced.
     """
     path, beside = _places(path, attempt)
     mine = file_stat(beside)
@@ -85,15 +86,15 @@ def put(path: str, attempt: str, seen: FileStat | None) -> FileStat | None:
 
 
 def _put_back(beside: str, path: str, mine: FileStat) -> None:
-    """Undo an exchange. Who replaced the file once more meanwhile wrote last: his stays."""
-    try:
+    """Undo an exchange. Who replaced the file once more meanwhile wrote last, and what he had read
+    was ours: his stays, what was displaced is kept under another name, and ``FileNotFoundError``
+    says that we can't tell how it ended."""
+    _exchange(beside, path)
+    if file_stat(beside) != mine:
         _exchange(beside, path)
-        if file_stat(beside) != mine:
-            _exchange(beside, path)
-    except FileNotFoundError:
-        pass  # removed meanwhile, or taken over by another server
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(beside)
+        os.rename(beside, _spare_name(path))
+        raise FileNotFoundError(errno.ENOENT, "replaced by others in the same moment", path)
+    os.unlink(beside)
 
 
 def resolve(path: str, attempt: str, is_ours: Callable[[bytes], bool]) -> None:
@@ -142,19 +143,30 @@ def left_behind(path: str) -> Iterator[tuple[str, float]]:
 
 
 def find_moved(path: str, known: FileStat, root: str) -> str | None:
-    """Where a file went that was at ``path``: in its folder, or one step from it."""
-    folder = os.path.dirname(path)
-    suffix = os.path.splitext(path)[1]
-    near = [folder, *(str(one) for one in Path(folder).glob("*/"))][:_NEIGHBOURS]
+    """Where a file went that was at ``path``: in its folder, or one step from it; or, if the
+    folder itself is gone, in one that is now beside where it was."""
+    folder, suffix = os.path.dirname(path), os.path.splitext(path)[1]
+    near = [folder, *_folders(folder)]
     if os.path.realpath(folder) != os.path.realpath(root):
-        near.append(os.path.dirname(folder))
+        parent = os.path.dirname(folder)
+        near += [parent] if os.path.isdir(folder) else [parent, *_folders(parent)]
     for one in near:
-        with contextlib.suppress(OSError), os.scandir(one) as entries:
-            for _, entry in zip(range(_NEIGHBOURS), entries, strict=False):
-                hidden = entry.name.startswith(".") or not entry.name.endswith(suffix)
-                if not hidden and entry.is_file() and _stat(entry.stat()) == known:
+        for entry in _visible(one):
+            with contextlib.suppress(OSError):
+                if entry.name.endswith(suffix) and entry.is_file() and _stat(entry.stat()) == known:
                     return entry.path
     return None
+
+
+def _folders(folder: str) -> list[str]:
+    return [entry.path for entry in _visible(folder) if entry.is_dir(follow_symlinks=False)]
+
+
+def _visible(folder: str) -> Iterator[os.DirEntry[str]]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in islice(entries, _NEIGHBOURS):
+            if not entry.name.startswith("."):
+                yield entry
 
 
 def _places(path: str, attempt: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -81,6 +81,11 @@ class Files:
     def os_path(self, path: str) -> str | None:
         """Where a file is on this machine, if it is a plain one."""
         return cast(str, self.contents._get_os_path(path)) if self.plain else None
+
+    def folders(self, paths: Iterable[str]) -> set[str]:
+        """The folders of this machine that plain files are in."""
+        places = (self.os_path(path) for path in paths)
+        return {os.path.dirname(place) for place in places if place is not None}
 
     async def real_path(self, path: str) -> str:
         """The API path of the file itself: two links to one file are one document. A file outside

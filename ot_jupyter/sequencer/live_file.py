@@ -22,8 +22,10 @@ from .projection import (
     Discard,
     End,
     Enter,
+    Entered,
     Follow,
     Look,
+    Past,
     Projection,
     Put,
     ReadFile,
@@ -36,8 +38,8 @@ from .projection import (
 
 logger = logging.getLogger("ot_jupyter")
 
-CONTENT_SECONDS = 30.0  # a change that stat does not tell of is found by then
 WAIT_SECONDS = 15.0  # so long a save that was asked for waits for others
+MOST_CHANGES = 2000  # operations since a save that a change of the file is transformed over
 COST = 4  # saving takes at most one part in so many of the time while people type
 
 Handler = Callable[[Any], Awaitable[Any]]
@@ -55,17 +57,24 @@ class LiveFile:
         *,
         delay: float,
         longest: float,
+        content_interval: float,
     ) -> None:
         """Saves come ``delay`` seconds after the last change, and at most ``longest`` seconds
-        after the first one that is not saved yet. ``server`` names this process. ``rename`` is
-        called when the file was found under another path, and tells whether that is the
-        document's now."""
+        after the first one that is not saved yet. ``content_interval`` seconds are between two
+        looks at the content of a file that seems unchanged. ``server`` names this process.
+        ``rename`` is called when the file was found under another path, and tells whether that
+        can be the document's."""
         self.live = live
         self.files = files
         self.delay = delay
         self.longest = longest
+        self.content_interval = content_interval
         self.projection = Projection(
-            lambda: (live.head, live.document), server, now=time, mint=lambda: uuid4().hex
+            lambda: (live.head, live.document),
+            self._past,
+            server,
+            now=time,
+            mint=lambda: uuid4().hex,
         )
         self._rename = rename
         self._told: str | None = None
@@ -75,6 +84,7 @@ class LiveFile:
         self._due = 0.0
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._was: Any = None  # the last stat that was known
         self._print: tuple[Any, str] = (None, "")  # the bytes that belong to a stat
         self._printed = monotonic()
         self._do: dict[type, Handler] = {
@@ -92,6 +102,7 @@ class LiveFile:
             Resolve: lambda one: files.resolve(self.path, one.attempt, one.image),
             Discard: lambda one: files.discard(self.path, one.attempt),
             Enter: self._enter,
+            Entered: self._entered,
             CatchUp: lambda _: live.in_step(),
             Compute: lambda one: asyncio.to_thread(one.function, *one.arguments),
         }
@@ -124,7 +135,6 @@ class LiveFile:
 
     async def start(self) -> None:
         """Take up the image, and what was written while nobody looked. Raises as ``sync``."""
-        await self._run(self.projection.start())
         pending = (await self.live.log.file_state(self.doc)).attempt
         await self.files.clean(self.path, pending.id if pending else "")
         await self.sync()
@@ -207,7 +217,7 @@ class LiveFile:
         known = self.projection.known
         if await self.files.stat(self.path) != known:
             self._work_after(0, at_most=True)
-        elif known is not None and monotonic() - self._printed > CONTENT_SECONDS:
+        elif known is not None and monotonic() - self._printed > self.content_interval:
             await self._look_at_content(known)
 
     async def _look_at_content(self, known: Any) -> None:
@@ -227,6 +237,9 @@ class LiveFile:
         async with self._lock:
             first, began = self._first_change, monotonic()
             self._first_change = None
+            self._was = self.projection.known or self._was
+            if make:
+                self.projection.saved = None  # in a file that may be gone
             try:
                 await self._run(self.projection.work(make=make))
             finally:
@@ -250,6 +263,13 @@ class LiveFile:
                 raise OSError("others are writing the file")
             await asyncio.sleep(self.projection.again or 0.0)
 
+    async def move(self, path: str) -> None:
+        """The file has another path now. Waits for a save that is under way: what it has staged
+        lies beside the old one."""
+        async with self._lock:
+            self._take_path(path)
+            self._work_after(0, at_most=True)
+
     async def _run(self, work: Work[None]) -> None:
         result: Any = None
         error: Exception | None = None
@@ -263,6 +283,10 @@ class LiveFile:
                 result = await self._do[type(request)](request)
             except (OSError, LogUnavailable, Refused) as raised:
                 error = raised
+
+    def _past(self, rev: int) -> Past | None:
+        found = self.live.pen.changes_since(rev)
+        return None if found is None or len(found[1]) > MOST_CHANGES else Past(*found)
 
     async def _read(self, _: ReadFile) -> Any:
         return (await self.files.read(self.path)).document
@@ -281,11 +305,24 @@ class LiveFile:
             return None
         raise OSError(f"the change on disk can't be merged: {verdict.message}")
 
+    async def _entered(self, request: Entered) -> int | None:
+        await self.live.in_step()
+        seen = self.live.pen.seen.get(request.name)
+        return None if seen is None else seen.rev
+
+    def _take_path(self, path: str) -> None:
+        if path != self.path:
+            logger.info("ot_jupyter: %s is %s now", self.path, path)
+            self.live.rename(path)
+
     async def _follow(self, _: Follow) -> bool:
         """Another server may know of the new path, or the file is found near the old one."""
         ref = await self.live.log.get(self.doc)
-        if ref is not None and ref.path != self.path:
-            return await self._rename(self.live, ref.path)
-        known = self.projection.known
-        found = await self.files.moved_to(self.path, known) if known else None
-        return found is not None and await self._rename(self.live, found)
+        path = ref.path if ref is not None and ref.path != self.path else None
+        if path is None:
+            known = self.projection.known or self._was  # a save that failed for it forgets
+            path = await self.files.moved_to(self.path, known) if known else None
+        if path is None or not await self._rename(self.live, path):
+            return False
+        self._take_path(path)
+        return True

@@ -75,20 +75,22 @@ Outcome = Appended | Moved | NotAppended
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A save that was begun: what a server is about to write to disk, told before it is written."""
+    """What a server is about to do that makes a new image, told before it is done: to save, or to
+    enter into the log what others wrote into the file."""
 
     id: str
     server: str
     digest: str  # of the content, see projection.py
     rev: int
     time: float  # seconds since 1970
-    content: bytes  # what will be the image, if it is written
+    content: bytes  # what will be the image, if it is done
+    entry: str = ""  # the client of the entry that takes it up; of a save: none
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What was last seen on disk (the base for merging what others write), and the one save that
-    was begun and neither confirmed nor given up."""
+    """What was last seen on disk (the base for merging what others write), and the one attempt
+    that was begun and neither confirmed nor given up."""
 
     image: bytes | None = None  # the document, JSON
     digest: str = ""

@@ -235,6 +235,13 @@ class Pen:
             document = apply(document, entry.ops)
         return document
 
+    def changes_since(self, rev: int) -> tuple[Document, Change] | None:
+        """The document at a revision and the operations since, if both are at hand."""
+        document = self.document_at(rev)
+        if document is None:
+            return None
+        return document, [op for entry in self.entries_after(rev) for op in entry.ops]
+
     def resume(self, epoch: str, known: list[Head]) -> Resumed:
         """How a client gets current that knows these states of that epoch, the newest first.
 

@@ -14,13 +14,21 @@ over one where servers stall and crash between any two steps and others write wh
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
-from ..transforms import Cell, Change, Document, Refused, is_notebook, transform_changes
+from ..transforms import (
+    Cell,
+    Change,
+    Document,
+    Refused,
+    is_notebook,
+    segments,
+    transform_changes,
+)
 from ..transforms.diff import adopt_ids, diff, diff_text
 from ..transforms.notebook import document_notebook, notebook_document
 from .entry import Head
@@ -71,18 +79,27 @@ class Image:
         return Image(*orjson.loads(data))
 
 
-def nearest(bases: list[Image], found: Document) -> tuple[Document, Image]:
-    """The base that ``found`` was most likely made from, and ``found`` as an image: with the ids
-    that its cells have there."""
-    tried = []
-    for one in bases:
-        base, same = one.document, adopt_ids(one.document, _renamed(found, one.aliases))
-        tried.append((len(orjson.dumps(diff(base, same))), base, same))
-    _, base, same = min(tried, key=lambda one: one[0])
+def as_image(found: Document, base: Image) -> Image:
+    """What was found on disk, with the ids that its cells have in the image before."""
+    same = adopt_ids(base.document, _renamed(found, base.aliases))
     if not is_notebook(found):
-        return base, Image(same)
+        return Image(same)
     pairs = zip(found["order"], same["order"], strict=True)
-    return base, Image(same, {theirs: ours for theirs, ours in pairs if theirs != ours})
+    return Image(same, {theirs: ours for theirs, ours in pairs if theirs != ours})
+
+
+def _packed(found: Document, base: Image) -> tuple[Image, bytes]:
+    image = as_image(found, base)
+    return image, image.pack()
+
+
+def is_nearer(found: Document, one: Image, other: Image) -> bool:
+    """Whether ``found`` was rather made from ``one`` than from ``other``."""
+
+    def distance(base: Image) -> int:
+        return len(orjson.dumps(diff(base.document, as_image(found, base).document)))
+
+    return distance(one) < distance(other)
 
 
 def _renamed(document: Document, names: dict[str, str]) -> Document:
@@ -147,14 +164,34 @@ def _with_cell(document: Document, name: str, cell: Cell, order: list[str]) -> D
     return {**document, "cells": {**document["cells"], name: cell}, "order": mine}
 
 
-def merge(base: Document, found: Document, document: Document) -> Change:
-    """What a file's new content changes of a document that has changed too since its base."""
+def _removed(ops: Change) -> set[str]:
+    return {segments(op["path"])[1] for op in ops if op["op"] == "remove" and "index" in op}
+
+
+class Past(NamedTuple):
+    """A state that the document had, and all that was done to it since."""
+
+    document: Document
+    ops: Change
+
+
+def merge(base: Document, found: Document, document: Document, past: Past | None) -> Change:
+    """What a file's new content changes of a document that has changed too since its base.
+    ``past`` is the document when ``base`` was on disk: what was typed since is known exactly then,
+    and has not to be guessed by comparing texts."""
+    origin = base
     if is_notebook(document):
         base, found = spare(base, found, document)
     theirs = diff(base, found)
     if not theirs:
         return []
-    change, _ = transform_changes(theirs, diff(base, document), later=True)
+    ours = diff(base, document)
+    if past is not None and base is origin:
+        exact = diff(base, past.document) + past.ops
+        # Not where a cell was removed and brought back: what others wrote would die for that.
+        if not _removed(exact) & document.get("cells", {}).keys():
+            ours = exact
+    change, _ = transform_changes(theirs, ours, later=True)
     return change
 
 
@@ -217,7 +254,8 @@ class Staged(NamedTuple):
 class Put(NamedTuple):
     """Exchange the staged file with the document's file, if that is the one that was ``seen``
     (None: there was none). Result: ``Written``; None, and nothing done, if it is another one;
-    ``Lost`` if somebody has resolved the attempt: how it ended is his to find out."""
+    ``Lost`` if somebody has resolved the attempt, or has replaced what was written already: how
+    it ended is found out by looking."""
 
     attempt: str
     seen: Stat | None
@@ -257,6 +295,13 @@ class Enter(NamedTuple):
     strict: bool
 
 
+class Entered(NamedTuple):
+    """Get the document in step with the log. Result: the revision that the change of that name
+    has there; None: it was not entered."""
+
+    name: str
+
+
 class CatchUp(NamedTuple):
     """Get the document in step with the log."""
 
@@ -270,7 +315,7 @@ class Compute(NamedTuple):
 
 Request = (
     Look | ReadFile | Follow | Recall | Begin | Settle | End | Stage | Put | Resolve | Discard
-    | Enter | CatchUp | Compute
+    | Enter | Entered | CatchUp | Compute
 )  # fmt: skip
 Work = Generator[Request, Any, T]
 
@@ -281,14 +326,17 @@ class Projection:
     def __init__(
         self,
         state: Callable[[], tuple[Head, Document]],
+        past: Callable[[int], Past | None],
         server: str,
         *,
         now: Callable[[], float],
         mint: Callable[[], str],
     ) -> None:
-        """``state`` gives the document as it is at this moment, ``now`` seconds since 1970;
-        ``mint`` names attempts, ``server`` this process."""
+        """``state`` gives the document as it is at this moment, ``past`` as it was at a revision
+        (None if that is not at hand), ``now`` seconds since 1970; ``mint`` names attempts,
+        ``server`` this process."""
         self.state = state
+        self.past = past
         self.server = server
         self.now = now
         self.mint = mint
@@ -301,8 +349,32 @@ class Projection:
         self.known: Stat | None = None  # of the file that holds the image
         self._projected = ""  # digest of the state that the file holds, as it was before hooks
         self._seen: tuple[object, float] = (None, 0.0)  # what was strange, and since when
+        self._tries = 0  # to enter what others wrote
 
-    def start(self) -> Work[None]:
+    def forget(self) -> None:
+        """Look at the file's content the next time, whatever its stat says."""
+        self.known = None
+
+    def work(self, *, make: bool = False) -> Work[None]:
+        """Take up what others wrote, then save what the log has. ``make``: a file that is gone is
+        made again. Call it once more after ``again`` seconds, and when something changes."""
+        self.again = None
+        if self.image is None:
+            yield from self._start()
+        for _ in range(LOOKS):
+            ready = yield from self._take_up()
+            missing = make and self.problem == GONE
+            if not ready and not missing:
+                return
+            if (yield from self._save(None if missing else self.known)):
+                self.problem = None
+                return
+            if self.again is not None:
+                return
+            self.forget()
+        raise OSError("the file is written by others all the time")
+
+    def _start(self) -> Work[None]:
         """Take up the image. Where the store has none, it was just made from the file, or it was
         lost and put back without it and this server is new to the document: then the file is
         taken for our last save, as nothing tells what others may have written to it."""
@@ -317,27 +389,6 @@ class Projection:
             yield Settle(image, digest, head.rev, "", state.attempt.id if state.attempt else "")
             state = yield Recall()
         yield from self._take(state)
-
-    def forget(self) -> None:
-        """Look at the file's content the next time, whatever its stat says."""
-        self.known = None
-
-    def work(self, *, make: bool = False) -> Work[None]:
-        """Take up what others wrote, then save what the log has. ``make``: a file that is gone is
-        made again. Call it once more after ``again`` seconds, and when something changes."""
-        self.again = None
-        for _ in range(LOOKS):
-            ready = yield from self._take_up()
-            missing = make and self.problem == GONE
-            if not ready and not missing:
-                return
-            if (yield from self._save(None if missing else self.known)):
-                self.problem = None
-                return
-            if self.again is not None:
-                return
-            self.forget()
-        raise OSError("the file is written by others all the time")
 
     # What others wrote.
 
@@ -417,12 +468,29 @@ class Projection:
             if pending is None and state.image is not None:
                 return True
             return (yield from self._settle(self.image, digest, self.image_rev, state))
-        if pending is not None and pending.digest == digest:
-            image = yield Compute(Image.unpack, (pending.content,))
-            return (yield from self._settle(image, digest, pending.rev, state))
+        if pending is not None and pending.digest != digest:
+            yield from self._conclude(found, pending, state)
+            return False
+        if pending is not None and not pending.entry:
+            return (yield from self._promote(pending, pending.rev, state))
         if not self._lasts((stat, digest), self._patience(found)):
             return False
         return (yield from self._absorb(found, digest, state))
+
+    def _conclude(self, found: Document, pending: Attempt, state: FileState) -> Work[None]:
+        """Find out how an attempt ended whose content is not in the file any more: only if it was
+        carried out can ``found`` have been made from it."""
+        if pending.entry:
+            rev: int | None = yield Entered(pending.entry)
+        else:
+            assert self.image is not None
+            content: Image = yield Compute(Image.unpack, (pending.content,))
+            written: bool = yield Compute(is_nearer, (found, content, self.image))
+            rev = pending.rev if written else None
+        if rev is None:
+            yield End(pending.id)
+        else:
+            yield from self._promote(pending, rev, state)
 
     def _patience(self, found: Document) -> float:
         """Seconds that a foreign content must stay as it is, before it is believed in. A text
@@ -433,39 +501,55 @@ class Projection:
         return HALF_SECONDS if half else STILL_SECONDS
 
     def _absorb(self, found: Document, digest: str, state: FileState) -> Work[bool]:
-        """Enter what others wrote as one change, with the image as its base; or, if that is
-        nearer, with a save that was made after the image and not confirmed."""
-        if self.state()[0].rev < self.image_rev:
-            yield CatchUp()  # else what was typed up to the image would look like deleted
-        bases = yield from self._bases(state)
-        origin, image = yield Compute(nearest, (bases, found))
+        """Enter what others wrote as one change, with the image as its base. It is an attempt,
+        too: who finds it unfinished knows by the log whether the change is entered."""
+        assert self.image is not None
         # The name says which change of the file this is: two servers that see it, or one that
         # sees it again after a crash, enter it once.
         name = f"file:{self.image_rev}-{self.digest[:8]}-{digest}"
-        for tries in range(STRICT_TRIES + 1):
+        attempt = state.attempt
+        if attempt is None:
+            image: Image = yield Compute(as_image, (found, self.image))
+            content: bytes = yield Compute(image.pack, ())
+            attempt = Attempt(
+                self.mint(), self.server, digest, self.image_rev, self.now(), content, name
+            )
+            if not (yield Begin(attempt, state.digest)):
+                return False
+            state = replace(state, attempt=attempt)
+        else:
+            image = yield Compute(Image.unpack, (attempt.content,))
+        rev: int | None = yield Entered(name)
+        if rev is None:
             base, document = self.state()
-            change: Change = yield Compute(merge, (origin, image.document, document))
-            if not change:
-                break
-            # Strict, as what is typed meanwhile may lie in a cell that the change removes.
-            entered: Head | None = yield Enter(name, base, change, tries < STRICT_TRIES)
-            if entered is not None:
-                base = entered
-                break
-        return (yield from self._settle(image, digest, base.rev, state))
+            past = self.past(self.image_rev)
+            change: Change = yield Compute(
+                merge, (self.image.document, image.document, document, past)
+            )
+            rev = base.rev
+            if change:
+                # Strict, as what is typed meanwhile may lie in a cell that the change removes.
+                self._tries += 1
+                head: Head | None = yield Enter(name, base, change, self._tries <= STRICT_TRIES)
+                if head is None:
+                    return False
+                rev = head.rev
+        self._tries = 0
+        return (yield from self._promote(attempt, rev, state))
 
-    def _bases(self, state: FileState) -> Work[list[Image]]:
-        assert self.image is not None
-        bases = [self.image]
-        if state.attempt is not None:
-            bases.append((yield Compute(Image.unpack, (state.attempt.content,))))
-        return bases
+    def _promote(self, attempt: Attempt, rev: int, state: FileState) -> Work[bool]:
+        """Make what was attempted the image. False: another server was first."""
+        image: Image = yield Compute(Image.unpack, (attempt.content,))
+        return (yield from self._set(image, None, attempt.digest, rev, state))
 
     def _settle(self, image: Image, digest: str, rev: int, state: FileState) -> Work[bool]:
         """Set the image over that of ``state``. False: another server was first."""
-        packed: bytes | None = None
-        if state.attempt is None or state.attempt.digest != digest:
-            packed = yield Compute(image.pack, ())
+        packed: bytes = yield Compute(image.pack, ())
+        return (yield from self._set(image, packed, digest, rev, state))
+
+    def _set(
+        self, image: Image, packed: bytes | None, digest: str, rev: int, state: FileState
+    ) -> Work[bool]:
         attempt = state.attempt.id if state.attempt else ""
         if not (yield Settle(packed, digest, rev, state.digest, attempt)):
             return False
@@ -477,6 +561,8 @@ class Projection:
 
     def _save(self, seen: Stat | None) -> Work[bool]:
         """Have the file hold the state, if it is the one that was seen. False: look again."""
+        if self.state()[0].rev < self.image_rev:
+            yield CatchUp()  # what is in the file must never get older
         head, document = self.state()
         if head != self.saved:
             projection: Document = yield Compute(project, (document,))
@@ -495,7 +581,9 @@ class Projection:
             if seen is not None and staged.digest == self.digest:
                 yield Discard(name)
                 return True
-            content: bytes = yield Compute(Image(staged.document).pack, ())
+            image: Image
+            content: bytes
+            image, content = yield Compute(_packed, (staged.document, Image(projection)))
             attempt = Attempt(name, self.server, staged.digest, head.rev, self.now(), content)
             begun: bool = yield Begin(attempt, self.digest)
             if not begun or self.now() - attempt.time > LATE_SECONDS:
@@ -513,19 +601,20 @@ class Projection:
             yield Discard(name)
             yield End(name)
             raise
-        return (yield from self._confirm(attempt, staged, written))
+        return (yield from self._confirm(attempt, image, written))
 
-    def _confirm(self, attempt: Attempt, staged: Staged, written: Written) -> Work[bool]:
-        """Read back: only what is on disk is the image."""
+    def _confirm(self, attempt: Attempt, image: Image, written: Written) -> Work[bool]:
+        """Make what was written the image: as it is read back, where only that tells."""
         state = FileState(None, self.digest, 0, attempt)
+        digest, packed = attempt.digest, None
         stat: Stat | None = yield Look()
-        found, digest = staged.document, staged.digest
         if written.stat is None:
-            found = yield ReadFile()
+            found: Document = yield ReadFile()
             digest = yield Compute(digest_of, (found,))
-        elif stat != written.stat:
-            return False  # somebody wrote since: what he wrote is looked at, with ours as a base
-        if not (yield from self._settle(Image(found), digest, attempt.rev, state)):
+            image, packed = yield Compute(_packed, (found, image))
+        if not (yield from self._set(image, packed, digest, attempt.rev, state)):
             return False
+        if written.stat not in (None, stat):
+            return False  # somebody wrote since, over ours
         self.known = stat
         return True

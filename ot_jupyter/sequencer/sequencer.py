@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import uuid4
@@ -19,6 +20,7 @@ from .live_file import LiveFile
 from .log import DocumentRef, Log, LogUnavailable
 from .pen import Limits
 from .projection import project
+from .watch import Watch
 
 logger = logging.getLogger("ot_jupyter")
 
@@ -32,6 +34,7 @@ class Settings:
     save_delay: float = 1.0
     save_longest: float = 10.0
     look_interval: float = 2.0
+    content_interval: float = 30.0
     poll_interval: float = 5.0
     idle_seconds: float = 60.0
 
@@ -56,6 +59,8 @@ class Sequencer:
         # By path, while one opens or closes.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._task: asyncio.Task[None] | None = None
+        self._watch = Watch(self._happened)
+        self._looks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     async def start(self) -> None:
@@ -94,34 +99,46 @@ class Sequencer:
         ``LogUnavailable`` and :class:`Refused`."""
         await self.open_documents[live.ref.doc].file.flush(make=make)
 
+    def under(self, path: str) -> list[Open]:
+        """The open documents that are at a real path, or in the folder that is there."""
+        return [
+            one
+            for one in self.open_documents.values()
+            if f"{one.live.ref.path}/".startswith(f"{path}/") and not one.live.pen.gone
+        ]
+
     async def moved(self, old: str, new: str) -> None:
-        """A file, or a folder with all that is in it, has another path now: so have its
-        documents. Raises ``LogUnavailable``."""
+        """A file, or a folder with all that is in it, was given another path by Jupyter: so are
+        its documents. Raises ``LogUnavailable``."""
+        old, new = await self.files.real_path(old), await self.files.real_path(new)
         ref = await self.log.find(old)
         refs = [ref] if ref is not None else await self.log.documents(old)
         for one in refs:
-            await self._rename(one, new + one.path[len(old) :])
+            path = new + one.path[len(old) :]
+            holder = await self.log.find(path)
+            if holder is not None and holder.doc != one.doc:  # its file was not there any more
+                await self._rename(holder, _spare_path(holder))
+            await self._rename(one, path)
 
-    async def _rename(self, ref: DocumentRef, path: str) -> bool:
-        """Give a document another path, here and in the store. False if it can't have it."""
+    async def _rename(self, ref: DocumentRef, path: str) -> None:
+        if await self.log.rename(ref.doc, path):
+            one = self.open_documents.get(ref.doc)
+            if one is not None:
+                await one.file.move(path)
+
+    async def _found(self, live: LiveDocument, path: str) -> bool:
+        """An open document's file was found at another path: have the store know. False if the
+        document can't have that path."""
         holder = await self.log.find(path)
-        if holder is not None and holder.doc != ref.doc:
-            if self.find(path) is not None:
+        if holder is not None and holder.doc != live.ref.doc:
+            if holder.doc in self.open_documents:
                 return False  # somebody works in the file there
-            # The log of a file that was there before, and is not any more.
-            await self.log.rename(holder.doc, f"{path}~{holder.doc}")
-        if not await self.log.rename(ref.doc, path):
-            return False
-        one = self.open_documents.get(ref.doc)
-        if one is not None and one.live.ref.path != path:
-            logger.info("ot_jupyter: %s is %s now", one.live.ref.path, path)
-            one.live.rename(path)
-        return True
+            await self.log.rename(holder.doc, _spare_path(holder))
+        return await self.log.rename(live.ref.doc, path)
 
     async def changed(self, path: str) -> None:
-        """Something happened to a file: look at it at once. Never raises."""
-        one = self.find(path)
-        if one is not None:
+        """Something happened to a file or folder: look at it at once. Never raises."""
+        for one in self.under(await self.files.real_path(path)):
             with contextlib.suppress(OSError, LogUnavailable, Refused):
                 await one.file.look()
 
@@ -134,9 +151,10 @@ class Sequencer:
             live,
             self.files,
             self.server,
-            lambda live, path: self._rename(live.ref, path),
+            self._found,
             delay=self.settings.save_delay,
             longest=self.settings.save_longest,
+            content_interval=self.settings.content_interval,
         )
         try:
             await file.start()
@@ -153,6 +171,14 @@ class Sequencer:
         ref = DocumentRef(uuid4().hex[:16], file.path, file.kind, epoch)
         return await self.log.create(ref, Snapshot(0, initial_hash(epoch, document), document))
 
+    def _happened(self, os_paths: set[str]) -> None:
+        """Something happened to files: look at those that are open."""
+        for one in self.open_documents.values():
+            if self.files.os_path(one.live.ref.path) in os_paths:
+                task = asyncio.ensure_future(self.changed(one.live.ref.path))
+                self._looks.add(task)
+                task.add_done_callback(self._looks.discard)
+
     async def _tend(self) -> None:
         """Look at files and log, close what nobody uses."""
         looked = polled = monotonic()
@@ -168,6 +194,8 @@ class Sequencer:
                     logger.warning("ot_jupyter: tending %s: %s", one.live.ref.path, error)
                 except Exception:
                     logger.exception("ot_jupyter: tending %s", one.live.ref.path)
+            opens = [one.live.ref.path for one in self.open_documents.values()]
+            await self._watch.follow(self.files.folders(opens))
             looked = now if look else looked
             polled = now if poll else polled
             self._measure()
@@ -219,11 +247,19 @@ class Sequencer:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        await self._watch.close()
         for one in list(self.open_documents.values()):
             await one.file.close()
             await one.live.close()
         self.open_documents.clear()
         await self.log.close()
+
+
+def _spare_path(ref: DocumentRef) -> str:
+    """Where the document of a vanished file goes when another takes its path: who is in it may
+    still save it."""
+    stem, end = os.path.splitext(ref.path)
+    return f"{stem}~{ref.doc}{end}"
 
 
 def canonical_path(path: str) -> str:

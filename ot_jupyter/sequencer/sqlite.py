@@ -65,7 +65,8 @@ _SCHEMA = (
         doc TEXT PRIMARY KEY, image BLOB NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL)""",
     """CREATE TABLE attempt (
         doc TEXT PRIMARY KEY, id TEXT NOT NULL, server TEXT NOT NULL, digest TEXT NOT NULL,
-        rev INTEGER NOT NULL, time REAL NOT NULL, content BLOB NOT NULL)""",
+        rev INTEGER NOT NULL, time REAL NOT NULL, content BLOB NOT NULL,
+        entry TEXT NOT NULL)""",
 )
 _TABLES = ("document", "entry", "seen", "snapshot", "history", "image", "attempt")
 
@@ -302,7 +303,9 @@ def _file_state(connection: sqlite3.Connection, doc: str) -> FileState:
     row = _row(connection, "SELECT image, digest, rev FROM image WHERE doc = ?", doc)
     image, digest, rev = row or (None, "", 0)
     pending = _row(
-        connection, "SELECT id, server, digest, rev, time, content FROM attempt WHERE doc = ?", doc
+        connection,
+        "SELECT id, server, digest, rev, time, content, entry FROM attempt WHERE doc = ?",
+        doc,
     )
     return FileState(image, digest, rev, Attempt(*pending) if pending else None)
 
@@ -320,7 +323,9 @@ def _file_is(connection: sqlite3.Connection, doc: str, digest: str, attempt: str
 def _begin_save(connection: sqlite3.Connection, doc: str, attempt: Attempt, over: str) -> bool:
     if not _file_is(connection, doc, over, ""):
         return False
-    connection.execute("INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?)", (doc, *astuple(attempt)))
+    connection.execute(
+        "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (doc, *astuple(attempt))
+    )
     return True
 
 

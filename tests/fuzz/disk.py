@@ -24,9 +24,11 @@ from ot_jupyter.sequencer.projection import (
     Discard,
     End,
     Enter,
+    Entered,
     Follow,
     Look,
     Lost,
+    Past,
     Projection,
     Put,
     ReadFile,
@@ -77,6 +79,7 @@ class Inode:
     name: int
     content: Document | None
     version: int = 0
+    writing: Document | None = None  # what a program is about to have in it
 
     @property
     def stat(self) -> tuple[int, int]:
@@ -105,6 +108,7 @@ class DiskServer(Server):
     """A process that saves, too: what ``LiveFile`` does, in simulated time."""
 
     world: DiskWorld
+    window = 300
 
     def __init__(self, world: DiskWorld, name: str) -> None:
         super().__init__(world, name)
@@ -128,12 +132,12 @@ class DiskServer(Server):
             pen = self.pen
             self.projection = Projection(
                 lambda: (pen.head, pen.document),
+                lambda rev: Past(*found) if (found := pen.changes_since(rev)) else None,
                 f"{self.name}.{self.life}",
                 now=lambda: self.world.now,
                 mint=lambda: f"{self.name}.{self.world.rng.random()}",
             )
-            self.filing = self.projection.start()
-            self._file_step(None)
+            self.file_soon(0.0)
         return True
 
     def _on_entries(self, entries: list[Any]) -> None:
@@ -231,8 +235,15 @@ class DiskServer(Server):
             return request.function(*request.arguments)
         if isinstance(request, Enter):
             return self._enter(work, request)
-        if isinstance(request, CatchUp):
-            self.opening.append(lambda: self._file_next(work, None))
+        if isinstance(request, (CatchUp, Entered)):
+            name = request.name if isinstance(request, Entered) else ""
+
+            def look() -> None:
+                if self.pen is not None:
+                    seen = self.pen.seen.get(name)
+                    self._file_next(work, None if seen is None else seen.rev)
+
+            self.opening.append(look)
             self.pen.ask()
             self.kick()
             return PENDING
@@ -310,13 +321,12 @@ class DiskServer(Server):
             return Written(mine)
         self.world.note(f"{self.name} puts back")
         if disk.file is None:
-            del disk.staged[name]  # removed since: what it was before does not matter
-            return None
+            return Lost()  # removed since
         disk.exchange(name)
         if disk.staged[name].stat != mine:  # replaced since: newer than what we hold
             disk.exchange(name)
-            held = disk.staged[name].content
-            self.world.overwritten |= marks(held).keys() if held else set()
+            self.world.set_aside(disk.staged.pop(name))
+            return Lost()
         return None
 
     def _resolve(self, request: Resolve) -> None:
@@ -329,6 +339,8 @@ class DiskServer(Server):
             return
         if disk.file and disk.file.content and digest_of(disk.file.content) == attempt.digest:
             disk.file = held
+        else:
+            self.world.set_aside(held)
 
 
 PENDING = object()
@@ -346,7 +358,7 @@ class DiskWorld(World):
         self.disk = Disk(project({"cells": cells, "order": list(cells), "metadata": {}}))
         self.commits: list[Document] = []
         self.fate: dict[str, bool] = {}  # of marks that others touched: is it to be there?
-        self.overwritten: set[str] = set()  # written outside twice in the midst of one save
+        self.overwritten: set[str] = set()  # outside, twice in the midst of one save
         self.placed: dict[str, str] = {}  # mark that was written outside -> its cell
         self.forced = 0  # changes of the file that met what was typed in the same instant
         self.acts: Counter[str] = Counter()
@@ -382,6 +394,12 @@ class DiskWorld(World):
             return "the file is not saved"
         state = self.core.file_state(live[0].pen.ref.doc)
         return "a save is pending" if state.attempt else ""
+
+    def set_aside(self, inode: Inode) -> None:
+        """Somebody wrote after it, in the midst of a save: it is kept under another name."""
+        content = inode.content or inode.writing
+        assert content is not None
+        self.overwritten |= marks(content).keys()
 
     def place(self, ops: list[Any]) -> None:
         """Note in which cells a change of the file put its marks."""
@@ -472,7 +490,7 @@ class DiskWorld(World):
         self._decide(content)
         file = self.disk.file
         assert file is not None
-        file.content = None
+        file.content, file.writing = None, content
         file.version += 1
 
         def finish() -> None:
@@ -498,6 +516,11 @@ class DiskWorld(World):
 
     # What must hold.
 
+    @property
+    def forgets_deletions(self) -> bool:
+        """A cell that people remove while others write in it comes back, and then again by undo."""
+        return True
+
     def check(self) -> None:
         super().check()
         assert self.servers[0].world is self
@@ -505,13 +528,16 @@ class DiskWorld(World):
         counts = marks(document)
         deleted: set[str] = set().union(*(one.deleted for one in self.clients))
         removed: set[str] = set().union(*(one.removed_cells for one in self.clients))
+        cells = {mark: cell for one in self.clients for mark, cell in one.typed.items()}
+        cells |= self.placed
         for mark, there in sorted(self.fate.items()):
             name = f"{ord(mark):x}, written outside"
             restored = sum(one.restored[mark] for one in self.clients)
-            if counts[mark] > max(1, self.outside_restored[mark] + restored):
+            allowed = self.outside_restored[mark] + restored + bool(restored)
+            if counts[mark] > max(1, allowed):
                 raise Violation(f"doubled: {name}, stands {counts[mark]} times")
             if there and not counts[mark] and mark not in deleted | self.overwritten:
-                if self.placed.get(mark) in removed and mark in self.logged:
+                if cells.get(mark) in removed and mark in self.logged:
                     continue  # it was there when its cell was removed: removal wins
                 raise Violation(f"lost: {name}")
             if not there and counts[mark]:

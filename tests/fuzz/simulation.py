@@ -206,6 +206,11 @@ class World:
             ref = self.core.create(ref, initial)
         return ref
 
+    @property
+    def forgets_deletions(self) -> bool:
+        """Whether what somebody deleted may be there again without him."""
+        return self.profile.lose_tail > 0 or self.profile.delete_store > 0
+
     def check(self) -> None:
         """The invariants, at rest."""
         check(self)
@@ -217,6 +222,8 @@ class World:
 
 class Server:
     """One process: a pen with a stream, and its sockets."""
+
+    window = 30  # entries
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world
@@ -281,7 +288,7 @@ class Server:
             assert loaded is not None
             self.pen = Pen(
                 loaded,
-                Limits(window_entries=30, batch=4),
+                Limits(window_entries=self.window, batch=4),
                 now=lambda: f"{self.world.now:010.3f}",
                 on_entries=self._on_entries,
                 on_branch=lambda: self.stream.branch() if self.stream else None,
@@ -703,8 +710,7 @@ def _check_marks(world: World, document: dict[str, Any]) -> None:
             name = f"{ord(mark):x} of {client.name} in {cell}"
             # Text that two people delete and both bring back is there twice; and so it is where
             # the log lost the deletion, but not who brought it back.
-            losing = world.profile.lose_tail > 0 or world.profile.delete_store > 0
-            allowed = max(1, restored[mark] + losing)
+            allowed = max(1, restored[mark] + world.forgets_deletions)
             if count > (allowed if restored[mark] else 1):
                 raise Violation(f"doubled: {name} stands {count} times")
             if count == 0 and mark not in deleted and mark not in client.conflicts:
