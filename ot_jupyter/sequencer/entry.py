@@ -8,7 +8,7 @@ the whole history that led to it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -40,8 +40,7 @@ def initial_hash(epoch: str, document: Document) -> str:
     return chain(epoch, orjson.dumps(document, option=orjson.OPT_SORT_KEYS))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One change in the log. ``base`` is the revision its author saw, ``time`` UTC in ISO 8601.
 
     ``skip`` says that the numbers of this client before ``n`` are left out on purpose; ``digest``
@@ -57,7 +56,7 @@ class Entry:
     ops: Change
     skip: bool
     digest: str
-    body: bytes = field(repr=False)
+    body: bytes
     hash: str
 
     @property

@@ -129,6 +129,7 @@ class _Draft:
 
     document: Document
     head: Head
+    time: str
     entries: list[Entry] = field(default_factory=list)
     seen: dict[str, Seen] = field(default_factory=dict)
     verdicts: list[tuple[Submission, Verdict]] = field(default_factory=list)
@@ -367,7 +368,7 @@ class Pen:
     # An attempt.
 
     def _draft(self, batch: list[Submission]) -> _Draft:
-        draft = _Draft(self.document, self.head)
+        draft = _Draft(self.document, self.head, self.now())
         for submission in batch:
             draft.verdicts.append((submission, self._draft_one(draft, submission)))
         return draft
@@ -428,7 +429,7 @@ class Pen:
     def _add(self, draft: _Draft, submission: Submission, ops: Change, document: Document) -> None:
         entry = _make_entry(
             draft.head, client=submission.client, n=submission.n, base=submission.base.rev,
-            user=submission.user, time=self.now(), ops=ops,
+            user=submission.user, time=draft.time, ops=ops,
             skip=submission.skip, digest=submission.digest,
         )  # fmt: skip
         seen = draft.seen.get(entry.client) or self.seen.get(entry.client, NOTHING_SEEN)
