@@ -75,31 +75,31 @@ def broken(mutation: Mutation) -> Iterator[ModuleType]:
 
 MUTATIONS = [
     # Deltas.
-    Mutation("in an insert tie the later goes left", "delta", "if not later:", "if later:"),
-    Mutation("the earlier goes right", "delta", "if not later:", "if False:"),
-    Mutation("the later does not go right", "delta", "if not later:", "if True:"),
+    Mutation("in an insert tie the later goes left", "delta", "if not later and", "if later and"),
+    Mutation("the earlier goes right", "delta", "if not later and", "if False and"),
+    Mutation("the later does not go right", "delta", "if not later and", "if True and"),
     Mutation(
         "an insert of the other is stepped over whole",
         "delta",
-        """                    _push(result, len(other))
-                    reader.take(reader.left())
+        """                _push(result, len(other))
+                other = next(parts, None)
             _push(result, part)""",
-        """                    _push(result, 1)
-                    reader.take(reader.left())
+        """                _push(result, 1)
+                other = next(parts, None)
             _push(result, part)""",
     ),
     Mutation(
         "what is deleted by both is deleted once",
         "delta",
-        "            if other is None or other > 0:",
-        "            if other is None or other:",
+        "            if other > 0:\n                _push(result, step",
+        "            if other:\n                _push(result, step",
     ),
     Mutation("an insert stands before a delete", "delta", "delta.insert(-1, part)",
              "delta.append(part)"),
     Mutation(
         "an insert joins the one before the delete",
         "delta",
-        "elif len(delta) > 1 and not isinstance(delta[-2], int):",
+        "elif len(delta) > 1 and type(delta[-2]) is not int:",
         "elif False:",
     ),
     Mutation("inserts are joined", "delta", "delta[-1] = last + part\n    elif last",
@@ -147,8 +147,9 @@ MUTATIONS = [
         "result -= min(-part, offset - at)",
         "result -= -part",
     ),
-    Mutation("check: a bool is no number", "delta", "if type(part) is int:",
-             "if isinstance(part, int):"),
+    Mutation("check: a bool is no number", "delta",
+             "if type(part) is int:\n            if part == 0",
+             "if isinstance(part, int):\n            if part == 0"),
     Mutation("check: no 0", "delta", "if part == 0:", "if False:"),
     Mutation("check: no empty insert", "delta", "if not part:\n                raise",
              "if False:\n                raise"),
