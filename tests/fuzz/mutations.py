@@ -404,11 +404,11 @@ MUTATIONS = [
     Mutation("apply: the document is not written into", "apply",
              "self.document = dict(self.document)", "pass"),
     Mutation("apply: nor its cells", "apply",
-             "self.document[field] = self.document[field].copy()", "pass"),
+             "document[field] = document[field].copy()", "pass"),
     Mutation("apply: nor a cell", "apply", "cells[cell_id] = dict(cells[cell_id])", "pass"),
     Mutation("apply: nor what is in a cell", "apply", "inner = dict(inner)", "inner"),
     Mutation("apply: nor a cell that came back", "apply",
-             'self.owned.discard("cells/" + cell_id)', "pass"),
+             'self.cells.discard(cell_id)', "pass"),
     Mutation("apply: where a refusal is", "apply", 'raise refused.within(f"/{index}") from None',
              "raise"),
     # Check.
