@@ -89,8 +89,9 @@ def make_entry(
         value["skip"] = True
     if digest:
         value["digest"] = digest
-    # A copy: orjson hands out an over-allocated buffer, which would stay with every kept entry.
-    body = bytes(memoryview(orjson.dumps(value)))
+    # orjson hands out an over-allocated buffer, which would stay with every kept entry. A slice is
+    # a copy if it leaves something out: hence the line's end.
+    body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)[:-1]
     return Entry(
         rev, client, n, base, user, time, ops, skip, digest, body, chain(previous.hash, body)
     )

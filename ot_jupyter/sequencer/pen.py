@@ -93,6 +93,9 @@ class Limits:
     document_bytes: int = 512 * 2**20
 
 
+STRETCHES = 4  # of a full window
+
+
 # Requests to the log.
 
 
@@ -183,9 +186,11 @@ class Pen:
         """Take the log's word for everything."""
         self.ref: DocumentRef = loaded.ref
         self.floor = loaded.floor  # of the log
-        self.anchor = loaded.snapshot  # a state inside the window, to reach later ones from
         self.window = list(loaded.entries)
         self.window_floor: Head = loaded.snapshot.head
+        # States inside the window, the oldest first, to reach later ones from. They share what
+        # they have in common.
+        self.anchors = [loaded.snapshot]
         self.window_bytes = sum(len(entry.body) for entry in self.window)
         self.seen = dict(loaded.seen)
         self.head: Head = loaded.head
@@ -193,6 +198,7 @@ class Pen:
         for entry in self.window:
             document = apply(document, entry.ops)
         self.document: Document = document
+        self._since_anchor = self.window_bytes  # bytes of entries after the newest anchor
         self._size = 0  # bytes of the document's JSON at the most; 0: to be measured
 
     # What others ask.
@@ -225,14 +231,20 @@ class Pen:
         index = rev - self.window_floor.rev - 1
         return self.window[index].hash if 0 <= index < len(self.window) else None
 
+    @property
+    def anchor(self) -> Snapshot:
+        """The oldest state whose document is known."""
+        return self.anchors[0]
+
     def document_at(self, rev: int) -> Document | None:
-        """The document at a revision that can be reached from the anchor."""
+        """The document at a revision that can be reached from an anchor."""
         if rev == self.head.rev:
             return self.document
         if not self.anchor.rev <= rev < self.head.rev:
             return None
-        document = self.anchor.document
-        for entry in self.entries_after(self.anchor.rev)[: rev - self.anchor.rev]:
+        anchor = next(one for one in reversed(self.anchors) if one.rev <= rev)
+        document = anchor.document
+        for entry in self.entries_after(anchor.rev)[: rev - anchor.rev]:
             document = apply(document, entry.ops)
         return document
 
@@ -257,22 +269,24 @@ class Pen:
         return self.seen.get(client, NOTHING_SEEN).n
 
     def trim_window(self) -> None:
-        """Keep the window within its bounds."""
-        drop = max(0, len(self.window) - self.limits.window_entries)
-        size = self.window_bytes - sum(len(entry.body) for entry in self.window[:drop])
-        while drop < len(self.window) and size > self.limits.window_bytes:
-            size -= len(self.window[drop].body)
-            drop += 1
-        if not drop:
-            return
-        last = self.window[drop - 1]
-        if last.rev > self.anchor.rev:
-            document = self.document_at(last.rev)
-            assert document is not None
-            self.anchor = Snapshot(last.rev, last.hash, document)
-        self.window_floor = last.head
-        self.window_bytes = size
-        del self.window[:drop]
+        """Keep the window near its bounds: it loses whole stretches, up to an anchor, so that no
+        document has to be made for its new beginning."""
+        limits = self.limits
+        if (
+            self.head.rev - self.anchors[-1].rev >= limits.window_entries // STRETCHES
+            or self._since_anchor >= limits.window_bytes // STRETCHES
+        ):
+            self.anchors.append(Snapshot(self.head.rev, self.head.hash, self.document))
+            self._since_anchor = 0
+        for anchor in self.anchors[:]:
+            drop = anchor.rev - self.window_floor.rev
+            enough = len(self.window) - drop >= limits.window_entries
+            if not enough and self.window_bytes <= limits.window_bytes:
+                return
+            self.anchors = self.anchors[self.anchors.index(anchor) :]
+            self.window_bytes -= sum(len(entry.body) for entry in self.window[:drop])
+            self.window_floor = anchor.head
+            del self.window[:drop]
 
     # What the pen does.
 
@@ -356,10 +370,12 @@ class Pen:
             self.document = document
             self.head = entries[-1].head
             self.window += entries
-            self.window_bytes += sum(len(entry.body) for entry in entries)
-            fold_seen(self.seen, entries)
+            size = sum(len(entry.body) for entry in entries)
+            self.window_bytes += size
+            self._since_anchor += size
             if self._size:
-                self._size += sum(len(entry.body) for entry in entries)
+                self._size += size
+            fold_seen(self.seen, entries)
         for submission, verdict in verdicts:
             submission.answer(verdict)
         if entries:

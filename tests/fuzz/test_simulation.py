@@ -127,7 +127,7 @@ MUTATIONS = [
     Mutation("a lost log is put back", PEN,
              "if (yield Restore(self._whole())):", "if False:", "deleted"),
     Mutation("the anchor stays in the window", PEN,
-             "            self.anchor = Snapshot(last.rev, last.hash, document)\n",
+             "            self.anchors = self.anchors[self.anchors.index(anchor) :]\n",
              "            pass\n", "mixed"),
     Mutation("the log is wider than memory", PEN,
              "                self.window[:0] = older[1:]\n",
