@@ -130,6 +130,8 @@ def judge(seen: Seen, n: int, skip: bool) -> str:
 
 def advance(seen: Seen, entry: Entry) -> Seen:
     """What the log holds of the entry's client after the entry."""
+    if entry.n == seen.n + 1:
+        return Seen(entry.n, entry.rev, seen.holes, entry.digest, entry.time)
     if entry.n <= seen.n:  # fills a hole
         holes = tuple(hole for hole in seen.holes if hole != entry.n)
         return seen._replace(holes=holes)

@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from time import monotonic
+from functools import lru_cache
+from time import monotonic, time_ns
 from typing import Any
 
 import orjson
@@ -29,7 +30,13 @@ logger = logging.getLogger("ot_jupyter")
 
 def utc_now() -> str:
     """UTC in ISO 8601 with milliseconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    now = time_ns() // 10**6
+    return f"{_utc_second(now // 1000)}.{now % 1000:03}Z"
+
+
+@lru_cache(maxsize=1)
+def _utc_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @dataclass(frozen=True, slots=True)

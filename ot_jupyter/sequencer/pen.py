@@ -60,8 +60,7 @@ class Rejected:
 Verdict = Accepted | Rejected
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """A change on its way into the log. ``ops`` have passed ``check_change``; they may hold
     ``test`` operations (from REST), which are evaluated at their place and not logged.
 
@@ -278,15 +277,16 @@ class Pen:
         ):
             self.anchors.append(Snapshot(self.head.rev, self.head.hash, self.document))
             self._since_anchor = 0
-        for anchor in self.anchors[:]:
+        for anchor in self.anchors:
             drop = anchor.rev - self.window_floor.rev
             enough = len(self.window) - drop >= limits.window_entries
             if not enough and self.window_bytes <= limits.window_bytes:
                 return
-            self.anchors = self.anchors[self.anchors.index(anchor) :]
-            self.window_bytes -= sum(len(entry.body) for entry in self.window[:drop])
-            self.window_floor = anchor.head
-            del self.window[:drop]
+            if drop:
+                self.window_bytes -= sum(len(entry.body) for entry in self.window[:drop])
+                self.window_floor = anchor.head
+                self.anchors = [one for one in self.anchors if one.rev >= anchor.rev]
+                del self.window[:drop]
 
     # What the pen does.
 
