@@ -16,7 +16,7 @@ import orjson
 
 from ..sequencer.entry import Head
 from ..transforms import Change, Refused, check_change, check_value, pointer
-from ..transforms.values import MAX_INTEGER
+from ..transforms.values import MAX_DEPTH, MAX_INTEGER
 from .limits import ApiLimits
 
 CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -24,6 +24,7 @@ NAME_LENGTH: Final = 64  # of a document id, an epoch or a hash
 PATH_LENGTH: Final = 4096
 MOST_KNOWN: Final = 1000
 PRESENCE_DEPTH: Final = 4
+DEEPEST: Final = MAX_DEPTH + 3  # a value, in an operation, in a list: check_change allows no more
 
 
 class Open(NamedTuple):
@@ -144,9 +145,9 @@ def check_ops(ops: Change, *, notebook: bool, limits: ApiLimits) -> None:
             "/ops",
         )
     try:
-        if _deeper(ops, limits.depth):
-            raise Refused("too_deep", f"a message nests at most {limits.depth} deep")
         check_change(ops, notebook=notebook, from_client=True)
+        if limits.depth < DEEPEST and _deeper(ops, limits.depth):
+            raise Refused("too_deep", f"a message nests at most {limits.depth} deep")
     except Refused as refused:
         raise refused.within("/ops") from None
     for index, operation in enumerate(ops):
