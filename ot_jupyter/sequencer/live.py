@@ -65,6 +65,7 @@ class Presence:
 
 PRESENCE_SECONDS = 60.0  # without a word, a client is taken to be gone
 PRESENCE_PAUSE = 0.1  # seconds between two tellings of one document's presence
+TURNS = 3  # of the event loop: those who were told write, are read, and submit
 RETRY_SECONDS = (0.05, 2.0)  # first and longest pause while the log is away
 
 
@@ -242,6 +243,12 @@ class LiveDocument(Stream):
             if self.pen.gone:
                 self.branch()
             self._keep()
+            if not self.pen.idle:
+                # There is much to do: let those who were just told answer, and go along. The
+                # larger a batch is, the less each change costs.
+                for _ in range(TURNS):
+                    await asyncio.sleep(0)
+                self._wake.set()
 
     async def _run(self, work: Work) -> None:
         result: Any = None

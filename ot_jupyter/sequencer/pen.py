@@ -291,8 +291,9 @@ class Pen:
     # What the pen does.
 
     def work(self) -> Work:
-        """Take up what arrived and commit what waits, until nothing does. Ends early if a request
-        raises (the log can't be reached): nothing is lost, call it again."""
+        """Take up what arrived, and commit what waits: one batch of it. Call it again while the
+        pen is not idle. Ends early if a request raises (the log can't be reached): nothing is
+        lost."""
         if self.uncertain or self.asked:
             self.uncertain, self.asked = True, False
             yield from self.look()
@@ -315,6 +316,7 @@ class Pen:
                     continue
             del self.queue[: len(batch)]
             self._commit(draft.entries, draft.document, draft.verdicts)
+            break
         if self.gone:
             for submission in self.queue:
                 submission.answer(Rejected("gone", "the document was replaced; open it again"))
