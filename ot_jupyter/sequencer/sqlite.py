@@ -44,6 +44,11 @@ SCHEMA_VERSION: Final = 1
 BUSY_SECONDS: Final = 5.0  # how long another process may hold the file before we give up
 POLL_SECONDS: Final = 0.05  # between looks for other processes' commits, while anyone listens
 INSERTED_AT_ONCE: Final = 64  # rows; SQLite takes 999 values or more
+_SIZES: Final = {
+    "wal_autocheckpoint": 500,  # pages of 4 KiB; then what is in the WAL goes into the database
+    "journal_size_limit": 4 * 2**20,  # bytes that are left of a WAL that had to be larger
+    "cache_size": -512,  # KiB of a connection: an append touches few pages, a load each one once
+}
 HISTORY_FIELDS: Final = ("rev", "client", "user", "time")
 
 _SCHEMA = (
@@ -439,7 +444,8 @@ class _File:
         _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
         full = self._durability == "fsync"
         connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
+        for name, value in _SIZES.items():
+            connection.execute(f"PRAGMA {name} = {value}")
         if self._check_version(connection) == SCHEMA_VERSION:
             return
         connection.execute("BEGIN IMMEDIATE")
