@@ -390,37 +390,37 @@ class Session:
             await rest
 
     def _receive(self, text: str | bytes) -> Awaitable[None] | None:
-        of: dict[str, Any] = {}
+        value: dict[str, Any] = {}
         try:
             if not isinstance(text, str):
                 raise Refused("not_text", "messages are texts, not binary")
             value = read_message(text)
-            of = about(value)
             message = parse_message(value, self._limits)
             rights = [self._socket.may(action) for action in _needed(message)]
             if not all(isinstance(one, bool) for one in rights):
-                return self._carry_out_later(message, rights, of, len(text))
-            self._carry_out(message, cast("list[bool]", rights), of, len(text))
+                return self._carry_out_later(message, rights, value, len(text))
+            self._carry_out(message, cast("list[bool]", rights), value, len(text))
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
-            self._explain(error, of)
+            self._explain(error, about(value))
         return None
 
     async def _carry_out_later(
         self,
         message: Message,
         rights: list[bool | Awaitable[bool]],
-        of: dict[str, Any],
+        value: dict[str, Any],
         size: int,
     ) -> None:
         try:
-            self._carry_out(message, [await ensure_async(one) for one in rights], of, size)
+            self._carry_out(message, [await ensure_async(one) for one in rights], value, size)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
-            self._explain(error, of)
+            self._explain(error, about(value))
 
     def _carry_out(
-        self, message: Message, rights: list[bool], of: dict[str, Any], size: int
+        self, message: Message, rights: list[bool], value: dict[str, Any], size: int
     ) -> None:
-        """``rights``: whether the user has each that is needed."""
+        """``value`` is what the message was read from, ``rights`` whether the user has each that
+        it needs."""
         if isinstance(message, Close):
             self._leave(message.doc)
             return
@@ -430,7 +430,7 @@ class Session:
         if isinstance(message, Open):
             self._check_room(message)
             self._opening += 1
-            self._start(self._open(message, of))
+            self._start(self._open(message, about(value)))
             return
         if not all(rights):
             raise Refused("forbidden", "you may not write contents")
@@ -438,10 +438,10 @@ class Session:
         if following is None or following.live.closed:
             raise Refused("not_open", "open the document on this socket first", "/doc")
         if isinstance(message, Submit):
-            self._submit(message, following, of, size)
+            self._submit(message, following, size)
         elif isinstance(message, Save):
             self._check_room(message)
-            self._start(self._save(following.live, of))
+            self._start(self._save(following.live, about(value)))
         else:
             client = following.subscription.client
             following.live.set_presence(client, self._user, message.presence)
@@ -520,7 +520,7 @@ class Session:
 
     # Submitting.
 
-    def _submit(self, message: Submit, following: Following, of: dict[str, Any], size: int) -> None:
+    def _submit(self, message: Submit, following: Following, size: int) -> None:
         limits, queued = self._limits, self._queued
         if len(queued) >= limits.queued_submissions or (
             queued and sum(queued) + size > limits.message_bytes
@@ -538,7 +538,7 @@ class Session:
             Submission(
                 client=following.subscription.client, n=message.n, base=message.base, ops=ops,
                 user=self._user["username"], skip=message.skip,
-                answer=partial(self._answer, message, following, of, refused, size),
+                answer=partial(self._answer, message, following, refused, size),
             )
         )  # fmt: skip
 
@@ -546,13 +546,13 @@ class Session:
         self,
         message: Submit,
         following: Following,
-        of: dict[str, Any],
         refused: Refused | None,
         size: int,
         verdict: Verdict,
     ) -> None:
         """The verdict stands. The acknowledgement is the entry itself, in the stream."""
         self._queued.remove(size)
+        of = {"of": "submit", "doc": message.doc, "n": message.n}
         if isinstance(verdict, Rejected):
             self._complain(verdict, of, **({"taken": True} if verdict.taken else {}))
             return
