@@ -110,8 +110,8 @@ class OtJupyter(ExtensionApp):
 
     window_entries = _count(
         _limits.window_entries,
-        "So many of the newest entries of each open document are held in memory, for clients that "
-        "come back and for repair of the store.",
+        "So many of the newest entries of each open document (and up to a quarter more) are held "
+        "in memory, for clients that come back and for repair of the store.",
     )
     window_bytes = _count(_limits.window_bytes, "Bytes that these entries may have.")
     document_bytes = _count(

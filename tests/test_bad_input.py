@@ -3,6 +3,7 @@ and document and file stay as they are. Over real sockets, against a real server
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -18,6 +19,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, websocket_connect
 
+from ot_jupyter.api.socket import RIGHTS_SECONDS
 from ot_jupyter.transforms import new_cell
 from tests.server_process import ServerProcess
 from tests.socket_client import Follower, SocketClient, type_in
@@ -662,6 +664,7 @@ async def test_who_may_not_read_any_more_is_told_nothing_more(server: ServerProc
     async with SocketClient(server) as socket:
         reader = await socket.open(path, "reader")
         rights.write_text("")
+        await asyncio.sleep(RIGHTS_SECONDS)  # for so long he is told what comes
         file.write_text(file.read_text().replace("print", "secret"))  # it becomes an entry
         error = await socket.expect("error")
         assert (error["code"], error["doc"]) == ("forbidden", reader.doc)

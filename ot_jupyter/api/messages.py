@@ -9,14 +9,14 @@ kind of document they are for.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from collections.abc import Set
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
 from ..sequencer.entry import Head
 from ..transforms import Change, Refused, check_change, check_value, pointer
-from ..transforms.values import MAX_INTEGER
+from ..transforms.values import MAX_DEPTH, MAX_INTEGER
 from .limits import ApiLimits
 
 CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -24,10 +24,10 @@ NAME_LENGTH: Final = 64  # of a document id, an epoch or a hash
 PATH_LENGTH: Final = 4096
 MOST_KNOWN: Final = 1000
 PRESENCE_DEPTH: Final = 4
+DEEPEST: Final = MAX_DEPTH + 3  # a value, in an operation, in a list: check_change allows no more
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(NamedTuple):
     """Follow a document. ``known``: the states that the client can go back to, newest first."""
 
     path: str
@@ -37,8 +37,7 @@ class Open:
     known: list[Head]
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(NamedTuple):
     """A change of the state ``base``. ``ops`` are a list; what is in it is for :func:`check_ops`
     to say."""
 
@@ -50,23 +49,20 @@ class Submit:
     presence: dict[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class SetPresence:
+class SetPresence(NamedTuple):
     """Where the client is; None: nowhere."""
 
     doc: str
     presence: dict[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(NamedTuple):
     """Follow a document no longer."""
 
     doc: str
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(NamedTuple):
     """Write a document's file now."""
 
     doc: str
@@ -74,13 +70,18 @@ class Save:
 
 Message: TypeAlias = Open | Submit | SetPresence | Close | Save
 
-# Per type: the fields that are always there, and those that may be.
-_FIELDS: Final[dict[str, tuple[frozenset[str], frozenset[str]]]] = {
-    "open": (frozenset({"path", "client"}), frozenset({"kind", "epoch", "known"})),
-    "submit": (frozenset({"doc", "n", "base", "hash", "ops"}), frozenset({"skip", "presence"})),
-    "presence": (frozenset({"doc", "presence"}), frozenset()),
-    "close": (frozenset({"doc"}), frozenset()),
-    "save": (frozenset({"doc"}), frozenset()),
+
+def _fields(required: set[str], *optional: str) -> tuple[Set[str], Set[str]]:
+    return required, {"type", *required, *optional}
+
+
+# Per type: the fields that are always there, and all that may be.
+_FIELDS: Final = {
+    "open": _fields({"path", "client"}, "kind", "epoch", "known"),
+    "submit": _fields({"doc", "n", "base", "hash", "ops"}, "skip", "presence"),
+    "presence": _fields({"doc", "presence"}),
+    "close": _fields({"doc"}),
+    "save": _fields({"doc"}),
 }
 
 
@@ -106,13 +107,15 @@ def about(value: dict[str, Any]) -> dict[str, Any]:
     """What an answer repeats of the message it is about: ``of``, ``doc``, ``path``, ``n``, as far
     as they are what they should be."""
     result: dict[str, Any] = {}
-    if type(value.get("type")) is str and value["type"] in _FIELDS:
-        result["of"] = value["type"]
+    kind, n = value.get("type"), value.get("n")
+    if type(kind) is str and kind in _FIELDS:
+        result["of"] = kind
     for field, limit in (("doc", NAME_LENGTH), ("path", PATH_LENGTH)):
-        if type(value.get(field)) is str and len(value[field]) <= limit:
-            result[field] = value[field]
-    if type(value.get("n")) is int and 1 <= value["n"] <= MAX_INTEGER:
-        result["n"] = value["n"]
+        name = value.get(field)
+        if type(name) is str and len(name) <= limit:
+            result[field] = name
+    if type(n) is int and 1 <= n <= MAX_INTEGER:
+        result["n"] = n
     return result
 
 
@@ -142,9 +145,9 @@ def check_ops(ops: Change, *, notebook: bool, limits: ApiLimits) -> None:
             "/ops",
         )
     try:
-        if _deeper(ops, limits.depth):
-            raise Refused("too_deep", f"a message nests at most {limits.depth} deep")
         check_change(ops, notebook=notebook, from_client=True)
+        if limits.depth < DEEPEST and _deeper(ops, limits.depth):
+            raise Refused("too_deep", f"a message nests at most {limits.depth} deep")
     except Refused as refused:
         raise refused.within("/ops") from None
     for index, operation in enumerate(ops):
@@ -168,9 +171,11 @@ def _deeper(value: Any, limit: int) -> bool:
 
 
 def _check_fields(value: dict[str, Any], kind: str) -> None:
-    required, optional = _FIELDS[kind]
+    required, known = _FIELDS[kind]
+    if required <= value.keys() <= known:
+        return
     for field in value:
-        if field != "type" and field not in required and field not in optional:
+        if field not in known:
             raise Refused("unknown_field", f"{kind!r} has no {field!r}", pointer(field))
     for field in sorted(required):
         if field not in value:

@@ -1,9 +1,14 @@
 """The WebSocket: many documents on one connection.
 
-What a client says is taken in order, and rights are asked for every message. What it is told goes
-through one writer. While a write is pending nothing is buffered but short answers: entries stay in
-the document's window, and what came meanwhile is cut out of it as one frame when there is room
-(see ``stream.py``). So a slow reader costs no more than the frame that he has not taken.
+What a client says is taken in order, and rights are asked for every message. What it is told is
+written as long as the connection takes it. While a write is pending nothing is buffered but short
+answers: entries stay in the document's window, and what came meanwhile is cut out of it as one
+frame when there is room (see ``stream.py``). So a slow reader costs no more than the frame that he
+has not taken.
+
+This is the hot path: with a hundred readers of one letter, whatever is done here is done a hundred
+times for it. So there is no task and no future where nothing has to be waited for, and the rights
+of who only listens are asked once in a while.
 """
 
 from __future__ import annotations
@@ -11,10 +16,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
@@ -23,7 +27,7 @@ from jupyter_server.auth.decorator import ws_authenticated
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from jupyter_server.utils import ensure_async
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import HTTPError
 from tornado.websocket import (
     WebSocketClosedError,
@@ -58,19 +62,39 @@ logger = logging.getLogger("ot_jupyter")
 OPEN_SECONDS: Final = 10.0  # that an open waits for the store
 RETRY_SECONDS: Final = 0.25  # between two attempts in that time
 LINGER_SECONDS: Final = 5.0
+READ_BYTES: Final = 2**16  # at most at once
 UNSENT_ANSWERS: Final = 100  # with more of them, nothing more is read from the client
+RIGHTS_SECONDS: Final = 1.0  # so long somebody who was allowed to read is told what comes
 USER_FIELDS: Final = ("username", "name", "display_name", "initials", "avatar_url", "color")
 
 T = TypeVar("T")
 
 
-class LingeringProtocol(WebSocketProtocol13):
-    """After it has refused a message as too large, takes from the network what is still on its
+class Protocol(WebSocketProtocol13):
+    """tornado's protocol, with two differences.
+
+    It takes from the network whatever is there, not the four parts of a frame one by one: that
+    would be four reads, and as a rule two changes of what the loop listens for, for each letter.
+
+    After it has refused a message as too large, it takes from the network what is still on its
     way, for some seconds. Were the connection closed at once, its reset would often reach the
-    sender before he has read the reason (1009), and he would come back and send it again."""
+    sender before he has read the reason (1009), and he would come back and send it again.
+    """
 
     _reason_sent = False
     _lingering: asyncio.Task[None] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unread = bytearray()
+
+    async def _read_bytes(self, n: int) -> bytes:
+        while len(self._unread) < n:
+            self._unread += await self.stream.read_bytes(READ_BYTES, partial=True)
+        data = bytes(memoryview(self._unread)[:n])
+        del self._unread[:n]
+        self._wire_bytes_in += n
+        return data
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         self._reason_sent = self._reason_sent or code == 1009
@@ -90,7 +114,7 @@ class LingeringProtocol(WebSocketProtocol13):
 
     async def _drain(self) -> None:
         while True:
-            await self.stream.read_bytes(2**16, partial=True)
+            await self.stream.read_bytes(READ_BYTES, partial=True)
 
 
 class OtSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
@@ -109,7 +133,7 @@ class OtSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
         plain = super().get_websocket_protocol()
         if isinstance(plain, WebSocketProtocol13):
-            return LingeringProtocol(self, False, plain.params)
+            return Protocol(self, False, plain.params)
         return plain
 
     def set_default_headers(self) -> None:
@@ -121,38 +145,77 @@ class OtSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
     @ws_authenticated
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Let in who may read."""
-        if not await self.may("read"):
+        if not await ensure_async(self.may("read")):
             raise HTTPError(403)
         await super().get(*args, **kwargs)
 
     def open(self, *args: str, **kwargs: str) -> None:
         super().open(*args, **kwargs)
         self.set_nodelay(True)
+        self._compresses = self.get_compression_options() is not None
         self.session = Session(self)
         self.settings["ot_jupyter_sockets"].add(self)
 
-    async def on_message(self, message: str | bytes) -> None:
-        """Take one message; the next is not read before this returns."""
+    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        """Take one message; the next is not read before what is returned is done."""
         assert self.session is not None
-        await self.session.receive(message)
+        return self.session.receive(message)
 
     def on_close(self) -> None:
         self.settings["ot_jupyter_sockets"].discard(self)
         if self.session is not None:  # else the connection broke before it was a socket
             self.session.end()
 
-    async def may(self, action: str) -> bool:
-        """Whether the user may ``"read"`` or ``"write"`` contents, at this moment."""
-        return bool(
-            await ensure_async(
-                self.authorizer.is_authorized(self, self.current_user, action, self.auth_resource)
-            )
-        )
+    def may(self, action: str) -> bool | Awaitable[bool]:
+        """Whether the user may ``"read"`` or ``"write"`` contents, at this moment. Some
+        authorizers know at once, others have to be waited for."""
+        return self.authorizer.is_authorized(self, self.current_user, action, self.auth_resource)
+
+    def send(self, messages: Sequence[bytes]) -> asyncio.Future[Any] | None:
+        """Send texts. None: the connection took all of it; else nothing more should be written
+        before the future is done. Raises ``WebSocketClosedError``, and so may the future.
+
+        tornado's ``write_message`` makes a frame, two futures and a task each time. Here what
+        waits goes to the network as it is, in one piece, unless frames have to be compressed.
+        """
+        protocol = self.ws_connection
+        if protocol is None or protocol.is_closing():
+            raise WebSocketClosedError
+        if self._compresses:
+            return asyncio.gather(*map(self.write_message, messages))
+        stream = cast(IOStream, protocol.stream)
+        data = memoryview(b"".join(map(text_frame, messages)))
+        sent = 0
+        if not stream.writing():
+            # It is full, or broken; then it breaks again below, for tornado to see.
+            with contextlib.suppress(OSError):
+                sent = stream.write_to_fd(data)
+            if sent == len(data):
+                return None
+        try:
+            return stream.write(data[sent:])
+        except StreamClosedError:
+            raise WebSocketClosedError from None
 
     def public_user(self) -> dict[str, Any]:
         """What others are told of the user."""
         model = self.identity_provider.identity_model(self.current_user)
         return {field: model.get(field) for field in USER_FIELDS}
+
+
+def text_frame(text: bytes) -> bytes:
+    """A text as one WebSocket frame of a server (RFC 6455, 5.2)."""
+    if len(text) < 2**16:
+        return _short_frame(text)
+    return b"\x81\x7f" + len(text).to_bytes(8, "big") + text
+
+
+@lru_cache(maxsize=8)  # for the many who are sent the same, one after the other
+def _short_frame(text: bytes) -> bytes:
+    size = len(text)
+    if size < 126:
+        return b"\x81" + size.to_bytes(1, "big") + text
+    return b"\x81\x7e" + size.to_bytes(2, "big") + text
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +235,19 @@ class Session:
         self._limits: ApiLimits = socket.settings["ot_jupyter_limits"]
         self._user = socket.public_user()
         self._following: dict[str, Following] = {}  # by document id
-        self._answers: deque[bytes] = deque()  # unsent
+        self._answers: list[bytes] = []  # unsent
         self._no_answers = asyncio.Event()  # is unsent
         self._no_answers.set()
         self._poked: dict[str, None] = {}  # documents whose streams have something, in order
-        self._something = asyncio.Event()  # is to be written
+        self._resting = True  # nothing is being written, nor about to be
+        self._may_read_until = 0.0  # then it is asked again
+        self._loop = asyncio.get_running_loop()
         self._joining = asyncio.Lock()  # of all whole documents, one waits to be written
         self._opening = 0
         self._queued: list[int] = []  # the sizes of submissions without a verdict
         self._credit = float(self._limits.messages_per_second)
         self._paced = monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._start(self._write())
 
     def end(self) -> None:
         """The socket is closed."""
@@ -203,7 +267,7 @@ class Session:
     def _say(self, message: bytes) -> None:
         self._answers.append(message)
         self._no_answers.clear()
-        self._something.set()
+        self._wake()
 
     def _tell(self, type: str, **fields: Any) -> None:
         self._say(orjson.dumps({"type": type, **fields}))
@@ -212,45 +276,72 @@ class Session:
         """Tell why a message is not carried out. The socket stays open."""
         self._tell("error", code=why.code, message=why.message, pointer=why.pointer, **of, **more)
 
+    def _explain(self, error: Exception, of: dict[str, Any]) -> None:
+        """Tell of whatever went wrong with a message."""
+        if not isinstance(error, Refused):
+            logger.error("ot_jupyter: a message failed, %s", of, exc_info=error)
+            error = Refused("internal", "the server failed")
+        self._complain(error, of)
+
     def _poke(self, doc: str) -> None:
         self._poked[doc] = None
-        self._something.set()
+        self._wake()
 
-    async def _write(self) -> None:
-        """The one writer."""
+    def _wake(self) -> None:
+        """Write soon: what else comes until then goes along."""
+        if self._resting:
+            self._resting = False
+            self._loop.call_soon(self._write)
+
+    def _write(self, written: asyncio.Future[Any] | None = None) -> None:
+        """Write until nothing waits, or the connection takes no more; then go on when it does."""
         try:
-            while True:
-                await self._something.wait()
-                self._something.clear()
-                await self._flush()
-        except WebSocketClosedError:
-            self._no_answers.set()  # whoever waits for it goes on, and finds the socket closed
-        except Exception:
-            logger.exception("ot_jupyter: writing to a socket failed")
-            self._socket.close(1011, "the server failed")
-
-    async def _flush(self) -> None:
-        """Write until nothing waits. Answers are written before what the streams have."""
-        write = self._socket.write_message
-        while True:
-            while self._answers:
-                await write(self._answers.popleft())
+            if written is not None:
+                written.result()
+            while self._answers or self._poked:
+                # Answers first: perhaps one is an "opened", from which its stream goes on.
+                if self._answers:
+                    messages, self._answers = self._answers, []
+                elif monotonic() < self._may_read_until:
+                    self._no_answers.set()
+                    messages = self._take(next(iter(self._poked)))
+                else:
+                    self._no_answers.set()
+                    self._start(self._ask())
+                    return
+                pending = self._socket.send(messages) if messages else None
+                if pending is not None:
+                    pending.add_done_callback(self._write)
+                    return
             self._no_answers.set()
-            if not self._poked:
-                return
-            allowed = await self._socket.may("read")
-            if self._answers:
-                continue  # perhaps an "opened", and the stream that we would take goes on from it
-            if not allowed:
-                self._leave_all()
-                continue
-            doc = next(iter(self._poked))
-            del self._poked[doc]
-            for message in self._take(doc):
-                await write(message)
+            self._resting = True
+        except (WebSocketClosedError, StreamClosedError):
+            self._no_answers.set()  # whoever waits for it goes on, and finds the socket closed
+        except Exception as error:  # noqa: BLE001 - the client comes back and resumes
+            self._fail(error)
+
+    async def _ask(self) -> None:
+        """Ask whether the user may still read, and go on writing."""
+        try:
+            self._note_rights(await ensure_async(self._socket.may("read")))
+        except Exception as error:  # noqa: BLE001 - the client comes back and resumes
+            self._fail(error)
+        else:
+            self._write()
+
+    def _note_rights(self, may_read: bool) -> None:
+        if may_read:
+            self._may_read_until = monotonic() + RIGHTS_SECONDS
+        else:
+            self._leave_all()
+
+    def _fail(self, error: Exception) -> None:
+        logger.error("ot_jupyter: writing to a socket failed", exc_info=error)
+        self._socket.close(1011, "the server failed")
 
     def _take(self, doc: str) -> list[bytes]:
         """What a document's stream has for us now."""
+        del self._poked[doc]
         following = self._following.get(doc)
         if following is None:
             return []
@@ -266,6 +357,7 @@ class Session:
 
     def _leave_all(self) -> None:
         """The user may not read any more."""
+        self._may_read_until = 0.0
         self._poked.clear()
         refused = Refused("forbidden", "you may not read contents any more")
         for doc in list(self._following):
@@ -274,55 +366,82 @@ class Session:
 
     # What the client says.
 
-    async def receive(self, text: str | bytes) -> None:
-        """Carry out a message, or begin to."""
-        if len(self._answers) >= UNSENT_ANSWERS:
-            await self._no_answers.wait()
-        await self._pace()
-        of: dict[str, Any] = {}
-        try:
-            if not isinstance(text, str):
-                raise Refused("not_text", "messages are texts, not binary")
-            value = read_message(text)
-            of = about(value)
-            await self._carry_out(parse_message(value, self._limits), of, len(text))
-        except Refused as refused:
-            self._complain(refused, of)
-        except Exception:
-            logger.exception("ot_jupyter: a message failed, %s", of)
-            self._complain(Refused("internal", "the server failed"), of)
+    def receive(self, text: str | bytes) -> Awaitable[None] | None:
+        """Carry out a message, or begin to. The next one has to wait for what is returned."""
+        pause = self._pause()
+        if pause or len(self._answers) >= UNSENT_ANSWERS:
+            return self._receive_later(text, pause)
+        return self._receive(text)
 
-    async def _pace(self) -> None:
-        """Read no faster than the operator allows: a client that floods waits, and no other."""
+    def _pause(self) -> float:
+        """Seconds to wait, so that nothing is read faster than the operator allows: a client
+        that floods waits, and no other."""
         rate = self._limits.messages_per_second
         now = monotonic()
         self._credit = min(rate, self._credit + (now - self._paced) * rate) - 1
         self._paced = now
-        if self._credit < 0:
-            await asyncio.sleep(-self._credit / rate)
+        return max(0.0, -self._credit / rate)
 
-    async def _carry_out(self, message: Message, of: dict[str, Any], size: int) -> None:
+    async def _receive_later(self, text: str | bytes, pause: float) -> None:
+        if len(self._answers) >= UNSENT_ANSWERS:
+            await self._no_answers.wait()
+        await asyncio.sleep(pause)
+        if (rest := self._receive(text)) is not None:
+            await rest
+
+    def _receive(self, text: str | bytes) -> Awaitable[None] | None:
+        value: dict[str, Any] = {}
+        try:
+            if not isinstance(text, str):
+                raise Refused("not_text", "messages are texts, not binary")
+            value = read_message(text)
+            message = parse_message(value, self._limits)
+            rights = [self._socket.may(action) for action in _needed(message)]
+            if not all(isinstance(one, bool) for one in rights):
+                return self._carry_out_later(message, rights, value, len(text))
+            self._carry_out(message, cast("list[bool]", rights), value, len(text))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            self._explain(error, about(value))
+        return None
+
+    async def _carry_out_later(
+        self,
+        message: Message,
+        rights: list[bool | Awaitable[bool]],
+        value: dict[str, Any],
+        size: int,
+    ) -> None:
+        try:
+            self._carry_out(message, [await ensure_async(one) for one in rights], value, size)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            self._explain(error, about(value))
+
+    def _carry_out(
+        self, message: Message, rights: list[bool], value: dict[str, Any], size: int
+    ) -> None:
+        """``value`` is what the message was read from, ``rights`` whether the user has each that
+        it needs."""
         if isinstance(message, Close):
             self._leave(message.doc)
             return
-        if not await self._socket.may("read"):
-            self._leave_all()
+        self._note_rights(rights[0])
+        if not rights[0]:
             raise Refused("forbidden", "you may not read contents")
         if isinstance(message, Open):
             self._check_room(message)
             self._opening += 1
-            self._start(self._open(message, of))
+            self._start(self._open(message, about(value)))
             return
-        if not isinstance(message, SetPresence) and not await self._socket.may("write"):
+        if not all(rights):
             raise Refused("forbidden", "you may not write contents")
         following = self._following.get(message.doc)
         if following is None or following.live.closed:
             raise Refused("not_open", "open the document on this socket first", "/doc")
         if isinstance(message, Submit):
-            self._submit(message, following, of, size)
+            self._submit(message, following, size)
         elif isinstance(message, Save):
             self._check_room(message)
-            self._start(self._save(following.live, of))
+            self._start(self._save(following.live, about(value)))
         else:
             client = following.subscription.client
             following.live.set_presence(client, self._user, message.presence)
@@ -340,21 +459,18 @@ class Session:
     async def _open(self, message: Open, of: dict[str, Any]) -> None:
         try:
             await self._follow(message)
-        except Refused as refused:
-            self._complain(refused, of)
         except LogUnavailable as error:
             self._complain(Refused("store_unavailable", str(error)), of)
         except OSError as error:
             self._complain(Refused("unreadable", error.strerror or str(error), "/path"), of)
-        except Exception:
-            logger.exception("ot_jupyter: opening failed, path=%r", message.path)
-            self._complain(Refused("internal", "the server failed"), of)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            self._explain(error, of)
         finally:
             self._opening -= 1
 
     async def _follow(self, message: Open) -> None:
         path = await visible_path(self._socket.contents_manager, message.path)
-        write = await self._socket.may("write")
+        write = await ensure_async(self._socket.may("write"))
         while True:
             live = await self._reach(path, message)
             async with self._joining:
@@ -404,7 +520,7 @@ class Session:
 
     # Submitting.
 
-    def _submit(self, message: Submit, following: Following, of: dict[str, Any], size: int) -> None:
+    def _submit(self, message: Submit, following: Following, size: int) -> None:
         limits, queued = self._limits, self._queued
         if len(queued) >= limits.queued_submissions or (
             queued and sum(queued) + size > limits.message_bytes
@@ -422,7 +538,7 @@ class Session:
             Submission(
                 client=following.subscription.client, n=message.n, base=message.base, ops=ops,
                 user=self._user["username"], skip=message.skip,
-                answer=partial(self._answer, message, following, of, refused, size),
+                answer=partial(self._answer, message, following, refused, size),
             )
         )  # fmt: skip
 
@@ -430,13 +546,13 @@ class Session:
         self,
         message: Submit,
         following: Following,
-        of: dict[str, Any],
         refused: Refused | None,
         size: int,
         verdict: Verdict,
     ) -> None:
         """The verdict stands. The acknowledgement is the entry itself, in the stream."""
         self._queued.remove(size)
+        of = {"of": "submit", "doc": message.doc, "n": message.n}
         if isinstance(verdict, Rejected):
             self._complain(verdict, of, **({"taken": True} if verdict.taken else {}))
             return
@@ -468,6 +584,13 @@ class Session:
             self._tell("saved", doc=live.ref.doc, rev=rev)
         else:
             self._complain(Refused("not_saved", problem), of)
+
+
+def _needed(message: Message) -> tuple[str, ...]:
+    """The rights that a message needs."""
+    if isinstance(message, Close):
+        return ()
+    return ("read",) if isinstance(message, (Open, SetPresence)) else ("read", "write")
 
 
 _going_on: set[asyncio.Task[Any]] = set()  # the loop itself does not hold tasks

@@ -8,7 +8,7 @@ the whole history that led to it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -40,8 +40,7 @@ def initial_hash(epoch: str, document: Document) -> str:
     return chain(epoch, orjson.dumps(document, option=orjson.OPT_SORT_KEYS))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One change in the log. ``base`` is the revision its author saw, ``time`` UTC in ISO 8601.
 
     ``skip`` says that the numbers of this client before ``n`` are left out on purpose; ``digest``
@@ -57,7 +56,7 @@ class Entry:
     ops: Change
     skip: bool
     digest: str
-    body: bytes = field(repr=False)
+    body: bytes
     hash: str
 
     @property
@@ -90,8 +89,9 @@ def make_entry(
         value["skip"] = True
     if digest:
         value["digest"] = digest
-    # A copy: orjson hands out an over-allocated buffer, which would stay with every kept entry.
-    body = bytes(memoryview(orjson.dumps(value)))
+    # orjson hands out an over-allocated buffer, which would stay with every kept entry. A slice is
+    # a copy if it leaves something out: hence the line's end.
+    body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)[:-1]
     return Entry(
         rev, client, n, base, user, time, ops, skip, digest, body, chain(previous.hash, body)
     )
@@ -130,6 +130,8 @@ def judge(seen: Seen, n: int, skip: bool) -> str:
 
 def advance(seen: Seen, entry: Entry) -> Seen:
     """What the log holds of the entry's client after the entry."""
+    if entry.n == seen.n + 1:
+        return Seen(entry.n, entry.rev, seen.holes, entry.digest, entry.time)
     if entry.n <= seen.n:  # fills a hole
         holes = tuple(hole for hole in seen.holes if hole != entry.n)
         return seen._replace(holes=holes)

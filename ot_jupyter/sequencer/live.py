@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from time import monotonic
+from functools import lru_cache
+from time import monotonic, time_ns
 from typing import Any
 
 import orjson
@@ -29,7 +30,13 @@ logger = logging.getLogger("ot_jupyter")
 
 def utc_now() -> str:
     """UTC in ISO 8601 with milliseconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    now = time_ns() // 10**6
+    return f"{_utc_second(now // 1000)}.{now % 1000:03}Z"
+
+
+@lru_cache(maxsize=1)
+def _utc_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class Presence:
 
 PRESENCE_SECONDS = 60.0  # without a word, a client is taken to be gone
 PRESENCE_PAUSE = 0.1  # seconds between two tellings of one document's presence
+TURNS = 3  # of the event loop: those who were told write, are read, and submit
 RETRY_SECONDS = (0.05, 2.0)  # first and longest pause while the log is away
 
 
@@ -235,6 +243,12 @@ class LiveDocument(Stream):
             if self.pen.gone:
                 self.branch()
             self._keep()
+            if not self.pen.idle:
+                # There is much to do: let those who were just told answer, and go along. The
+                # larger a batch is, the less each change costs.
+                for _ in range(TURNS):
+                    await asyncio.sleep(0)
+                self._wake.set()
 
     async def _run(self, work: Work) -> None:
         result: Any = None

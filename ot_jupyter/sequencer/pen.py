@@ -60,8 +60,7 @@ class Rejected:
 Verdict = Accepted | Rejected
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """A change on its way into the log. ``ops`` have passed ``check_change``; they may hold
     ``test`` operations (from REST), which are evaluated at their place and not logged.
 
@@ -91,6 +90,9 @@ class Limits:
     batch: int = 256  # submissions in one append
     transform_steps: int = 500_000  # operations times entries, for one submission
     document_bytes: int = 512 * 2**20
+
+
+STRETCHES = 4  # of a full window
 
 
 # Requests to the log.
@@ -129,6 +131,7 @@ class _Draft:
 
     document: Document
     head: Head
+    time: str
     entries: list[Entry] = field(default_factory=list)
     seen: dict[str, Seen] = field(default_factory=dict)
     verdicts: list[tuple[Submission, Verdict]] = field(default_factory=list)
@@ -182,9 +185,11 @@ class Pen:
         """Take the log's word for everything."""
         self.ref: DocumentRef = loaded.ref
         self.floor = loaded.floor  # of the log
-        self.anchor = loaded.snapshot  # a state inside the window, to reach later ones from
         self.window = list(loaded.entries)
         self.window_floor: Head = loaded.snapshot.head
+        # States inside the window, the oldest first, to reach later ones from. They share what
+        # they have in common.
+        self.anchors = [loaded.snapshot]
         self.window_bytes = sum(len(entry.body) for entry in self.window)
         self.seen = dict(loaded.seen)
         self.head: Head = loaded.head
@@ -192,6 +197,7 @@ class Pen:
         for entry in self.window:
             document = apply(document, entry.ops)
         self.document: Document = document
+        self._since_anchor = self.window_bytes  # bytes of entries after the newest anchor
         self._size = 0  # bytes of the document's JSON at the most; 0: to be measured
 
     # What others ask.
@@ -224,14 +230,20 @@ class Pen:
         index = rev - self.window_floor.rev - 1
         return self.window[index].hash if 0 <= index < len(self.window) else None
 
+    @property
+    def anchor(self) -> Snapshot:
+        """The oldest state whose document is known."""
+        return self.anchors[0]
+
     def document_at(self, rev: int) -> Document | None:
-        """The document at a revision that can be reached from the anchor."""
+        """The document at a revision that can be reached from an anchor."""
         if rev == self.head.rev:
             return self.document
         if not self.anchor.rev <= rev < self.head.rev:
             return None
-        document = self.anchor.document
-        for entry in self.entries_after(self.anchor.rev)[: rev - self.anchor.rev]:
+        anchor = next(one for one in reversed(self.anchors) if one.rev <= rev)
+        document = anchor.document
+        for entry in self.entries_after(anchor.rev)[: rev - anchor.rev]:
             document = apply(document, entry.ops)
         return document
 
@@ -263,28 +275,32 @@ class Pen:
         return self.seen.get(client, NOTHING_SEEN).n
 
     def trim_window(self) -> None:
-        """Keep the window within its bounds."""
-        drop = max(0, len(self.window) - self.limits.window_entries)
-        size = self.window_bytes - sum(len(entry.body) for entry in self.window[:drop])
-        while drop < len(self.window) and size > self.limits.window_bytes:
-            size -= len(self.window[drop].body)
-            drop += 1
-        if not drop:
-            return
-        last = self.window[drop - 1]
-        if last.rev > self.anchor.rev:
-            document = self.document_at(last.rev)
-            assert document is not None
-            self.anchor = Snapshot(last.rev, last.hash, document)
-        self.window_floor = last.head
-        self.window_bytes = size
-        del self.window[:drop]
+        """Keep the window near its bounds: it loses whole stretches, up to an anchor, so that no
+        document has to be made for its new beginning."""
+        limits = self.limits
+        if (
+            self.head.rev - self.anchors[-1].rev >= limits.window_entries // STRETCHES
+            or self._since_anchor >= limits.window_bytes // STRETCHES
+        ):
+            self.anchors.append(Snapshot(self.head.rev, self.head.hash, self.document))
+            self._since_anchor = 0
+        for anchor in self.anchors:
+            drop = anchor.rev - self.window_floor.rev
+            enough = len(self.window) - drop >= limits.window_entries
+            if not enough and self.window_bytes <= limits.window_bytes:
+                return
+            if drop:
+                self.window_bytes -= sum(len(entry.body) for entry in self.window[:drop])
+                self.window_floor = anchor.head
+                self.anchors = [one for one in self.anchors if one.rev >= anchor.rev]
+                del self.window[:drop]
 
     # What the pen does.
 
     def work(self) -> Work:
-        """Take up what arrived and commit what waits, until nothing does. Ends early if a request
-        raises (the log can't be reached): nothing is lost, call it again."""
+        """Take up what arrived, and commit what waits: one batch of it. Call it again while the
+        pen is not idle. Ends early if a request raises (the log can't be reached): nothing is
+        lost."""
         if self.uncertain or self.asked:
             self.uncertain, self.asked = True, False
             yield from self.look()
@@ -307,6 +323,7 @@ class Pen:
                     continue
             del self.queue[: len(batch)]
             self._commit(draft.entries, draft.document, draft.verdicts)
+            break
         if self.gone:
             for submission in self.queue:
                 submission.answer(Rejected("gone", "the document was replaced; open it again"))
@@ -362,10 +379,12 @@ class Pen:
             self.document = document
             self.head = entries[-1].head
             self.window += entries
-            self.window_bytes += sum(len(entry.body) for entry in entries)
-            fold_seen(self.seen, entries)
+            size = sum(len(entry.body) for entry in entries)
+            self.window_bytes += size
+            self._since_anchor += size
             if self._size:
-                self._size += sum(len(entry.body) for entry in entries)
+                self._size += size
+            fold_seen(self.seen, entries)
         for submission, verdict in verdicts:
             submission.answer(verdict)
         if entries:
@@ -374,7 +393,7 @@ class Pen:
     # An attempt.
 
     def _draft(self, batch: list[Submission]) -> _Draft:
-        draft = _Draft(self.document, self.head)
+        draft = _Draft(self.document, self.head, self.now())
         for submission in batch:
             draft.verdicts.append((submission, self._draft_one(draft, submission)))
         return draft
@@ -435,7 +454,7 @@ class Pen:
     def _add(self, draft: _Draft, submission: Submission, ops: Change, document: Document) -> None:
         entry = _make_entry(
             draft.head, client=submission.client, n=submission.n, base=submission.base.rev,
-            user=submission.user, time=self.now(), ops=ops,
+            user=submission.user, time=draft.time, ops=ops,
             skip=submission.skip, digest=submission.digest,
         )  # fmt: skip
         seen = draft.seen.get(entry.client) or self.seen.get(entry.client, NOTHING_SEEN)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import zlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -42,15 +43,21 @@ from .memory import SNAPSHOTS_KEPT, agrees, is_one_off, moved, no_document, pack
 SCHEMA_VERSION: Final = 1
 BUSY_SECONDS: Final = 5.0  # how long another process may hold the file before we give up
 POLL_SECONDS: Final = 0.05  # between looks for other processes' commits, while anyone listens
+INSERTED_AT_ONCE: Final = 64  # rows; SQLite takes 999 values or more
+_SIZES: Final = {
+    "wal_autocheckpoint": 500,  # pages of 4 KiB; then what is in the WAL goes into the database
+    "journal_size_limit": 4 * 2**20,  # bytes that are left of a WAL that had to be larger
+    "cache_size": -512,  # KiB of a connection: an append touches few pages, a load each one once
+}
+HISTORY_FIELDS: Final = ("rev", "client", "user", "time")
 
 _SCHEMA = (
     """CREATE TABLE document (
         doc TEXT PRIMARY KEY, path TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, epoch TEXT NOT NULL,
         floor INTEGER NOT NULL, rev INTEGER NOT NULL, hash TEXT NOT NULL)""",
-    # client, user and time are in the body too; here they can become history without parsing it.
     """CREATE TABLE entry (
         doc TEXT NOT NULL, rev INTEGER NOT NULL, hash TEXT NOT NULL, body BLOB NOT NULL,
-        client TEXT NOT NULL, user TEXT NOT NULL, time TEXT NOT NULL, PRIMARY KEY (doc, rev))""",
+        PRIMARY KEY (doc, rev)) WITHOUT ROWID""",
     """CREATE TABLE seen (
         doc TEXT NOT NULL, client TEXT NOT NULL, n INTEGER NOT NULL, rev INTEGER NOT NULL,
         holes TEXT NOT NULL, digest TEXT NOT NULL, time TEXT NOT NULL,
@@ -58,9 +65,9 @@ _SCHEMA = (
     """CREATE TABLE snapshot (
         doc TEXT NOT NULL, rev INTEGER NOT NULL, hash TEXT NOT NULL, part INTEGER NOT NULL,
         piece BLOB NOT NULL, PRIMARY KEY (doc, rev, part))""",
+    # The newest revision of each piece, which is compressed: names and times repeat themselves.
     """CREATE TABLE history (
-        doc TEXT NOT NULL, rev INTEGER NOT NULL, client TEXT NOT NULL, user TEXT NOT NULL,
-        time TEXT NOT NULL, PRIMARY KEY (doc, rev)) WITHOUT ROWID""",
+        doc TEXT NOT NULL, rev INTEGER NOT NULL, piece BLOB NOT NULL, PRIMARY KEY (doc, rev))""",
     """CREATE TABLE image (
         doc TEXT PRIMARY KEY, image BLOB NOT NULL, digest TEXT NOT NULL, rev INTEGER NOT NULL)""",
     """CREATE TABLE attempt (
@@ -192,14 +199,17 @@ def _seen(connection: sqlite3.Connection, doc: str) -> dict[str, Seen]:
     return {client: _read_seen(row) for client, *row in rows}
 
 
-def _seen_of(connection: sqlite3.Connection, doc: str, client: str) -> Seen:
-    row = _row(
-        connection,
-        "SELECT n, rev, holes, digest, time FROM seen WHERE doc = ? AND client = ?",
-        doc,
-        client,
+def _seen_of(connection: sqlite3.Connection, doc: str, clients: set[str]) -> dict[str, Seen]:
+    """What is seen of these clients. The names are repeated up to a power of two, so that there
+    are few statements and all stay prepared."""
+    names = list(clients)
+    names += names[:1] * ((1 << (len(names) - 1).bit_length()) - len(names))
+    rows = connection.execute(
+        "SELECT client, n, rev, holes, digest, time FROM seen WHERE doc = ?"
+        f" AND client IN ({', '.join('?' * len(names))})",
+        (doc, *names),
     )
-    return _read_seen(row) if row else NOTHING_SEEN
+    return {client: _read_seen(row) for client, *row in rows}
 
 
 def _read_seen(row: Sequence[Any]) -> Seen:
@@ -210,13 +220,15 @@ def _read_seen(row: Sequence[Any]) -> Seen:
 def _append(
     connection: sqlite3.Connection, doc: str, head: Head, entries: Sequence[Entry]
 ) -> Outcome:
-    at = _head(connection, doc)
-    if at is None:
+    row = _row(connection, "SELECT rev, hash, floor FROM document WHERE doc = ?", doc)
+    if row is None:
         return Moved(None, None)
-    floor = _floor(connection, doc)
-    if at != head:
-        return moved(at, head, _entries(connection, doc, head.rev) if head.rev >= floor else [])
-    seen = weigh(entries, floor, lambda client: _seen_of(connection, doc, client))
+    *at, floor = row
+    if Head(*at) != head:
+        after = _entries(connection, doc, head.rev) if head.rev >= floor else []
+        return moved(Head(*at), head, after)
+    known = _seen_of(connection, doc, {entry.client for entry in entries})
+    seen = weigh(entries, floor, lambda client: known.get(client, NOTHING_SEEN))
     if isinstance(seen, NotAppended):
         return seen
     if entries:
@@ -229,20 +241,32 @@ def _append(
 
 
 def _put_entries(connection: sqlite3.Connection, doc: str, entries: Sequence[Entry]) -> None:
-    connection.executemany(
-        "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
-        ((doc, one.rev, one.hash, one.body, one.client, one.user, one.time) for one in entries),
+    _insert(
+        connection, "INSERT INTO entry", [(doc, one.rev, one.hash, one.body) for one in entries]
     )
 
 
 def _put_seen(connection: sqlite3.Connection, doc: str, seen: dict[str, Seen]) -> None:
-    connection.executemany(
-        "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
+    _insert(
+        connection,
+        "INSERT OR REPLACE INTO seen",
+        [
             (doc, client, one.n, one.rev, orjson.dumps(one.holes).decode(), one.digest, one.time)
             for client, one in seen.items()
-        ),
+        ],
     )
+
+
+def _insert(connection: sqlite3.Connection, into: str, rows: list[tuple[object, ...]]) -> None:
+    """Insert rows, a power of two at once: after each step of SQLite this thread has to get the
+    interpreter back from the event loop, which is busy when there is much to insert."""
+    while rows:
+        count = min(1 << (len(rows).bit_length() - 1), INSERTED_AT_ONCE)
+        now, rows = rows[:count], rows[count:]
+        row = f"({', '.join('?' * len(now[0]))})"
+        connection.execute(
+            f"{into} VALUES {', '.join([row] * count)}", [value for one in now for value in one]
+        )
 
 
 def _put_snapshot(connection: sqlite3.Connection, doc: str, at: Head, document: _Pieces) -> None:
@@ -274,10 +298,12 @@ def _trim(
     if floor > _floor(connection, doc):
         upto = (doc, floor)
         if keep_history:
+            bodies = connection.execute(
+                "SELECT body FROM entry WHERE doc = ? AND rev <= ? ORDER BY rev DESC", upto
+            )
+            piece = orjson.dumps([_thinned(body) for (body,) in bodies])
             connection.execute(
-                "INSERT INTO history SELECT doc, rev, client, user, time FROM entry"
-                " WHERE doc = ? AND rev <= ?",
-                upto,
+                "INSERT INTO history VALUES (?, ?, ?)", (*upto, zlib.compress(piece))
             )
         connection.execute("DELETE FROM entry WHERE doc = ? AND rev <= ?", upto)
         connection.execute("DELETE FROM snapshot WHERE doc = ? AND rev < ?", upto)
@@ -291,12 +317,20 @@ def _trim(
     )
 
 
+def _thinned(body: bytes) -> list[object]:
+    entry = orjson.loads(body)
+    return [entry[field] for field in HISTORY_FIELDS]
+
+
 def _history(connection: sqlite3.Connection, doc: str, limit: int) -> list[dict[str, object]]:
-    rows = connection.execute(
-        "SELECT rev, client, user, time FROM history WHERE doc = ? ORDER BY rev DESC LIMIT ?",
-        (doc, limit),
-    )
-    return [dict(zip(("rev", "client", "user", "time"), row, strict=True)) for row in rows]
+    found: list[dict[str, object]] = []
+    pieces = connection.execute("SELECT piece FROM history WHERE doc = ? ORDER BY rev DESC", (doc,))
+    for (piece,) in pieces:
+        for row in orjson.loads(zlib.decompress(piece)):
+            if len(found) >= limit:
+                return found
+            found.append(dict(zip(HISTORY_FIELDS, row, strict=True)))
+    return found
 
 
 def _file_state(connection: sqlite3.Connection, doc: str) -> FileState:
@@ -415,7 +449,8 @@ class _File:
         _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
         full = self._durability == "fsync"
         connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
+        for name, value in _SIZES.items():
+            connection.execute(f"PRAGMA {name} = {value}")
         if self._check_version(connection) == SCHEMA_VERSION:
             return
         connection.execute("BEGIN IMMEDIATE")
@@ -511,11 +546,14 @@ class _Worker:
 
     def _run(self) -> None:
         ended = False
+        look_at = 0.0
         while not ended:
             jobs, ended = self._wait()
             if jobs:
                 self._call(_resolve, self._execute(jobs))
-            self._look()
+            if monotonic() >= look_at:
+                self._look()
+                look_at = monotonic() + POLL_SECONDS
         self._file.close()
 
     def _wait(self) -> tuple[list[_Job], bool]:
@@ -542,12 +580,13 @@ class _Worker:
             return self._failed(jobs, error)
         try:
             with _finishing(connection):
-                return [(future, _in_savepoint(connection, work)) for work, future in jobs]
+                return [(future, work(connection)) for work, future in jobs]
         except Exception as error:  # noqa: BLE001
-            if len(jobs) == 1:
+            if len(jobs) > 1:  # what one can't do must not keep the others from it
+                return [done for job in jobs for done in self._execute([job])]
+            if isinstance(error, (sqlite3.Error, OSError)):
                 return self._failed(jobs, error)
-            # One that can't be written must not keep the others from it.
-            return [done for job in jobs for done in self._execute([job])]
+            return [(jobs[0][1], error)]  # it is the caller's, not the file's
 
     def _failed(self, jobs: list[_Job], error: Exception) -> list[_Done]:
         self._file.close()
@@ -568,20 +607,6 @@ class _Worker:
     def _call(self, function: Callable[..., object], *values: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(function, *values)
-
-
-def _in_savepoint(connection: sqlite3.Connection, work: _Work) -> Any:
-    """The result of a job, or the error that it raised (then nothing that it did remains)."""
-    connection.execute("SAVEPOINT job")
-    try:
-        result = work(connection)
-    except sqlite3.Error:
-        raise
-    except Exception as error:  # noqa: BLE001 - it is the caller's, not the thread's
-        connection.execute("ROLLBACK TO job")
-        result = error
-    connection.execute("RELEASE job")
-    return result
 
 
 def _resolve(done: list[_Done]) -> None:

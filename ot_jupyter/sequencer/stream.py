@@ -8,7 +8,7 @@ nothing but that, and one that is too far behind loses his place and resumes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -56,13 +56,21 @@ class Subscription:
         self.say("resync", "", self.stream.message("resync", reason=reason))
 
 
+class _Cut(NamedTuple):
+    """A part of the stream: its entries, those as clients get them, and all in one message."""
+
+    entries: list[Entry]
+    wires: list[bytes]
+    message: bytes
+
+
 class Stream:
     """One document's stream and its subscriptions."""
 
     def __init__(self, pen: Pen) -> None:
         self.pen = pen
         self.subscriptions: dict[Subscription, None] = {}  # in the order they came
-        self._frames: dict[tuple[int, int], bytes] = {}
+        self._cuts: dict[Head, _Cut] = {}  # up to the head, by what they come after
 
     def join(
         self,
@@ -114,36 +122,45 @@ class Stream:
 
     def advance(self) -> None:
         """There are new entries."""
-        self._frames.clear()
+        self._cuts.clear()
         for one in list(self.subscriptions):
             one.poke()
 
     def branch(self) -> None:
         """What the subscriptions were sent is on a branch that is no more."""
-        self._frames.clear()
+        self._cuts.clear()
         for one in list(self.subscriptions):
             one.lose("branch")
 
     def frame(self, subscription: Subscription) -> bytes | None:
         """The entries after the subscription's cursor as one message, and move the cursor."""
-        pen, cursor, head = self.pen, subscription.cursor, self.pen.head
+        cursor, head = subscription.cursor, self.pen.head
         if cursor == head:
             return None
-        if pen.hash_at(cursor.rev) != cursor.hash:
-            subscription.lose("behind")
-            return None
-        entries = pen.entries_after(cursor.rev)
-        if len(entries) > 1 and sum(len(entry.body) for entry in entries) > SLOW_BYTES:
+        cut = self._cuts.get(cursor) or self._cut(cursor)
+        if cut is None:
             subscription.lose("behind")
             return None
         subscription.cursor = head
-        if subscription.own:
-            return self._join(cursor, [_wire_for(subscription, entry) for entry in entries])
-        # Most subscriptions stand at the same place: one frame for all of them.
-        key = (cursor.rev, head.rev)
-        if key not in self._frames:
-            self._frames[key] = self._join(cursor, [entry.wire() for entry in entries])
-        return self._frames[key]
+        if not subscription.own:
+            return cut.message
+        wires = list(cut.wires)
+        for rev in subscription.own:
+            wires[rev - cursor.rev - 1] = _acknowledgement(cut.entries[rev - cursor.rev - 1])
+        subscription.own.clear()
+        return self._join(cursor, wires)
+
+    def _cut(self, after: Head) -> _Cut | None:
+        """What comes after a state; None: it can't be followed from there any more. Most
+        subscriptions stand at the same place: it is made once for all of them."""
+        if self.pen.hash_at(after.rev) != after.hash:
+            return None
+        entries = self.pen.entries_after(after.rev)
+        if len(entries) > 1 and sum(len(entry.body) for entry in entries) > SLOW_BYTES:
+            return None
+        wires = [entry.wire() for entry in entries]
+        cut = self._cuts[after] = _Cut(entries, wires, self._join(after, wires))
+        return cut
 
     def _join(self, before: Head, entries: list[bytes]) -> bytes:
         ref = self.pen.ref
@@ -163,9 +180,6 @@ class Stream:
         return orjson.dumps({"type": type, "doc": self.pen.ref.doc, **fields})
 
 
-def _wire_for(subscription: Subscription, entry: Entry) -> bytes:
-    """An entry as one subscription gets it: its own is reduced to the acknowledgement."""
-    if entry.rev not in subscription.own:
-        return entry.wire()
-    subscription.own.discard(entry.rev)
+def _acknowledgement(entry: Entry) -> bytes:
+    """An entry as its author's connection gets it."""
     return b'{"rev":%d,"n":%d,"hash":"%s"}' % (entry.rev, entry.n, entry.hash.encode())

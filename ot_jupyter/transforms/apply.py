@@ -29,31 +29,35 @@ def apply(document: Document, change: Change) -> Document:
 class _Draft:
     """Copy on write: each container on the way to a change is copied once per change."""
 
-    __slots__ = ("document", "owned")
+    __slots__ = ("cells", "document", "fields")
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.owned: set[str] = set()
+        self.fields: set[str] = set()  # that are ours; "" is the document itself
+        self.cells: set[str] = set()  # that are ours
 
-    def _own_root(self, *fields: str) -> None:
-        if not self.owned:
+    def _own_document(self) -> Document:
+        if not self.fields:
             self.document = dict(self.document)
-            self.owned.add("")
-        for field in fields:
-            if field not in self.owned:
-                self.document[field] = self.document[field].copy()
-                self.owned.add(field)
+            self.fields.add("")
+        return self.document
+
+    def _own(self, field: str) -> Any:
+        """The document's list or object of that name."""
+        document = self._own_document()
+        if field not in self.fields:
+            document[field] = document[field].copy()
+            self.fields.add(field)
+        return document[field]
 
     def _own_cell(self, cell_id: str) -> Cell:
         cells = self.document.get("cells")
         if cells is None or cell_id not in cells:
             raise Refused("not_found", f"there is no cell {cell_id!r}", "/path")
-        self._own_root("cells")
-        key = "cells/" + cell_id
-        cells = self.document["cells"]
-        if key not in self.owned:
+        if cell_id not in self.cells:
+            cells = self._own("cells")
             cells[cell_id] = dict(cells[cell_id])
-            self.owned.add(key)
+            self.cells.add(cell_id)
         cell: Cell = cells[cell_id]
         return cell
 
@@ -70,8 +74,7 @@ class _Draft:
         else:
             if where[0] not in self.document:
                 raise Refused("not_found", "the document has no such field", "/path")
-            self._own_root()
-            self._write(self.document, where, operation)
+            self._write(self._own_document(), where, operation)
 
     def _apply_to_order(self, operation: Operation, cell_id: str) -> None:
         verb = operation["op"]
@@ -82,20 +85,18 @@ class _Draft:
                 raise Refused("exists", f"there is a cell {cell_id!r} already", "/path")
             if index > len(present):
                 raise Refused("out_of_range", f"there are {len(present)} cells", "/index")
-            self._own_root("cells", "order")
-            self.document["order"].insert(index, cell_id)
-            self.document["cells"][cell_id] = operation["value"]
+            self._own("order").insert(index, cell_id)
+            self._own("cells")[cell_id] = operation["value"]
             return
         if cell_id not in self.document["cells"]:
             raise Refused("not_found", f"there is no cell {cell_id!r}", "/path")
         if index >= len(present) or present[index] != cell_id:
             raise Refused("wrong_index", f"cell {cell_id!r} is not at {index}", "/index")
-        self._own_root("cells", "order")
-        order = self.document["order"]
+        order = self._own("order")
         if verb == "remove":
             del order[index]
-            del self.document["cells"][cell_id]
-            self.owned.discard("cells/" + cell_id)
+            del self._own("cells")[cell_id]
+            self.cells.discard(cell_id)
             return
         if operation["to"] >= len(order):
             raise Refused("out_of_range", f"there are {len(order)} cells", "/to")

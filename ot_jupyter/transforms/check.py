@@ -164,19 +164,24 @@ def check_operation(operation: Json, *, notebook: bool, from_client: bool) -> No
     is_cell = notebook and len(where) == 2 and where[0] == "cells"
     if verb == "remove" and is_cell:
         fields = fields | {"index"}
-    for field in operation:
-        if field not in fields:
-            _check_text(str(field), ())  # it is about to be a pointer
-            raise Refused("unknown_field", f"{verb!r} has no {field!r} here", pointer(field))
-    for field in fields:
-        if field not in operation:
-            raise Refused("missing_field", f"{verb!r} has {field!r} here", pointer(field))
+    if operation.keys() != fields:
+        raise _wrong_fields(operation, fields)
     if is_cell:
         _check_cell_operation(operation, where[1], from_client)
     elif verb in ("add", "move", "run"):
         raise Refused("not_writable", f"{verb!r} is for cells: /cells/ID", "/path")
     else:
         _check_write(operation, where, notebook, from_client)
+
+
+def _wrong_fields(operation: Operation, fields: set[str]) -> Refused:
+    verb = operation["op"]
+    for field in operation:
+        if field not in fields:
+            _check_text(str(field), ())  # it is about to be a pointer
+            return Refused("unknown_field", f"{verb!r} has no {field!r} here", pointer(field))
+    field = min(fields - operation.keys())
+    return Refused("missing_field", f"{verb!r} has {field!r} here", pointer(field))
 
 
 def _check_cell_operation(operation: Operation, cell_id: str, from_client: bool) -> None:

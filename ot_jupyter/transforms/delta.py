@@ -13,7 +13,7 @@ The algorithms are those of the ot-text family (ShareDB's text type, Quill's Del
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .values import Delta, Refused
 
@@ -28,17 +28,16 @@ def _push(delta: Delta, part: Any) -> None:
         delta.append(part)
         return
     last = delta[-1]
-    if isinstance(part, int):
-        if isinstance(last, int) and (part > 0) == (last > 0):
+    if type(part) is int:
+        if type(last) is int and (part > 0) == (last > 0):
             delta[-1] = last + part
         else:
             delta.append(part)
-        return
-    if not isinstance(last, int):
+    elif type(last) is not int:
         delta[-1] = last + part
     elif last > 0:
         delta.append(part)
-    elif len(delta) > 1 and not isinstance(delta[-2], int):
+    elif len(delta) > 1 and type(delta[-2]) is not int:
         delta[-2] = delta[-2] + part
     else:
         delta.insert(-1, part)
@@ -46,7 +45,7 @@ def _push(delta: Delta, part: Any) -> None:
 
 def _trim(delta: Delta) -> Delta:
     """Drop the retain at the end."""
-    if delta and isinstance(delta[-1], int) and delta[-1] > 0:
+    if delta and type(delta[-1]) is int and delta[-1] > 0:
         delta.pop()
     return delta
 
@@ -93,23 +92,61 @@ def check_delta(delta: object, insert: type[str] | type[list[object]]) -> None:
 
 def apply_delta(sequence: Sequence, delta: Delta) -> Sequence:
     """The sequence after the edit. Raises :class:`Refused` where the delta reaches beyond it."""
-    pieces = []
+    pieces: list[Any] = []
     at = 0
     for part in delta:
-        if isinstance(part, int):
-            if part > 0:
-                pieces.append(sequence[at : at + part])
-                at += part
-            else:
-                at -= part
-        else:
+        if type(part) is not int:
             pieces.append(part)
+        elif part > 0:
+            pieces.append(sequence[at : at + part])
+            at += part
+        else:
+            at -= part
     if at > len(sequence):
         raise Refused("out_of_range", f"the edit reaches {at}, the length is {len(sequence)}")
     pieces.append(sequence[at:])
-    if isinstance(sequence, str):
-        return "".join(pieces)
-    return [item for piece in pieces for item in piece]
+    joined: Any = (
+        "".join(pieces) if type(sequence) is str else [item for piece in pieces for item in piece]
+    )
+    return cast(Sequence, joined)
+
+
+def transform_delta(a: Delta, b: Delta, later: bool) -> Delta:
+    """``a``, rewritten to apply after ``b``; both were made for the same sequence.
+
+    ``later``: ``a`` was committed after ``b``. Where both insert at one place the later one goes
+    left, so that two people who type at one spot leave two whole runs (see ``position``).
+    """
+    result: Delta = []
+    parts = iter(b)
+    other = next(parts, None)  # what is left of the part of b at this place; None: a retain
+    for part in a:
+        if type(part) is not int:
+            # An insert of b at this very place comes first.
+            if not later and other is not None and type(other) is not int:
+                _push(result, len(other))
+                other = next(parts, None)
+            _push(result, part)
+            continue
+        while part:
+            if other is None:
+                _push(result, part)
+                break
+            if type(other) is not int:
+                _push(result, len(other))
+                other = next(parts, None)
+                continue
+            step = min(abs(part), abs(other))
+            if other > 0:
+                _push(result, step if part > 0 else -step)
+            part = _shorter(part, step)
+            other = _shorter(other, step) or next(parts, None)
+    return _trim(result)
+
+
+def _shorter(part: int, step: int) -> int:
+    """What is left of a retain or a delete."""
+    return part - step if part > 0 else part + step
 
 
 class _Reader:
@@ -142,40 +179,6 @@ class _Reader:
         if self.offset == (abs(part) if isinstance(part, int) else len(part)):
             self.index += 1
             self.offset = 0
-
-
-def transform_delta(a: Delta, b: Delta, later: bool) -> Delta:
-    """``a``, rewritten to apply after ``b``; both were made for the same sequence.
-
-    ``later``: ``a`` was committed after ``b``. Where both insert at one place the later one goes
-    left, so that two people who type at one spot leave two whole runs (see ``position``).
-    """
-    result: Delta = []
-    reader = _Reader(b)
-    for part in a:
-        if not isinstance(part, int):
-            if not later:
-                other = reader.peek()
-                # An insert of b at this very place comes first, if nothing of it was read yet.
-                if other is not None and not isinstance(other, int):
-                    _push(result, len(other))
-                    reader.take(reader.left())
-            _push(result, part)
-            continue
-        length = abs(part)
-        while length:
-            other = reader.peek()
-            if other is not None and not isinstance(other, int):
-                _push(result, len(other))
-                reader.take(reader.left())
-                continue
-            left = reader.left()
-            step = length if left < 0 else min(length, left)
-            if other is None or other > 0:
-                _push(result, step if part > 0 else -step)
-            reader.take(step)
-            length -= step
-    return _trim(result)
 
 
 def compose_delta(a: Delta, b: Delta) -> Delta:
