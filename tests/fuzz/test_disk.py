@@ -38,8 +38,15 @@ def test_nothing_typed_and_nothing_written_is_lost(
 
 def test_a_stale_writer_is_what_remains() -> None:
     """Who reads, waits and writes back takes back what was saved meanwhile: these worlds lose."""
-    with pytest.raises(Violation):
-        simulate_disk(0, "disk stale")
+
+    def loses(seed: int) -> bool:
+        try:
+            simulate_disk(seed, "disk stale")
+        except Violation:
+            return True
+        return False
+
+    assert any(loses(seed) for seed in range(20))
 
 
 def test_the_worlds_are_what_they_claim() -> None:
