@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
 from typing import Any
@@ -107,6 +108,40 @@ class Person:
             self.doc.undo()
         else:
             self.doc.redo()
+
+
+@asynccontextmanager
+async def group(
+    count: int, servers: Sequence[ServerProcess], path: str, seed: str
+) -> AsyncIterator[list[Person]]:
+    """So many people at one document."""
+    people = [Person(f"p{index}", seed, servers, path) for index in range(count)]
+    try:
+        for person in people:
+            await person.arrive()
+        yield people
+    finally:
+        for person in people:
+            await person.leave()
+
+
+@asynccontextmanager
+async def typing(people: Sequence[Person], pause: float = 0.05) -> AsyncIterator[None]:
+    """Everybody types all the time, into any cell, about every ``pause`` seconds."""
+    done = asyncio.Event()
+
+    async def go_on(person: Person) -> None:
+        while not done.is_set():
+            if person.doc.cells:
+                person.type(person.rng.choice(list(person.doc.cells)).id)
+            await asyncio.sleep(person.rng.uniform(0.5, 1.5) * pause)
+
+    tasks = [asyncio.ensure_future(go_on(person)) for person in people]
+    try:
+        yield
+    finally:
+        done.set()
+        await asyncio.gather(*tasks)
 
 
 def _has_seen(rev: int, doc: Document) -> bool:

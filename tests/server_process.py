@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -19,6 +20,16 @@ from urllib.request import Request, urlopen
 START_SECONDS = 120.0  # limits for hangs, not for slowness
 STOP_SECONDS = 60.0
 REPOSITORY = Path(__file__).parent.parent
+# As `jupyter server` does, but without a module that takes seconds to import, and is there for
+# the check of a format that no schema of Jupyter's names.
+PROGRAM = """\
+import sys
+sys.modules["rfc3987_syntax"] = None
+from jupyter_server.serverapp import main
+main()
+"""
+# Jupytext's extension would put its contents manager in the place of Jupyter's.
+EXTENSIONS = {"ot_jupyter": True, "jupyterlab_jupytext": False}
 
 
 def free_port() -> int:
@@ -29,7 +40,7 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """``python -m jupyter server`` on a loopback port, with no configuration but what is given.
+    """``jupyter server`` on a loopback port, with no configuration but what is given.
 
     ``store`` is a store's URL (None: the default, a file in ``root``), ``extra`` are more options
     of the command line. It may be started again after it was stopped or killed: same port, same
@@ -96,12 +107,12 @@ class ServerProcess:
 
     def _command(self) -> list[str]:
         command = [
-            sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root",
+            sys.executable, "-c", PROGRAM, "--no-browser", "--allow-root",
             f"--ServerApp.port={self.port}",
             "--ServerApp.port_retries=0",
             f"--IdentityProvider.token={self.token}",
             f"--ServerApp.root_dir={self.root}",
-            "--ServerApp.jpserver_extensions={'ot_jupyter': True}",
+            f"--ServerApp.jpserver_extensions={EXTENSIONS}",
         ]  # fmt: skip
         if self.store is not None:
             command.append(f"--OtJupyter.store={self.store}")
@@ -148,6 +159,16 @@ class ServerProcess:
     def kill(self) -> None:
         """End it at once (SIGKILL)."""
         self._end(signal.SIGKILL)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """It does nothing meanwhile (SIGSTOP), in the midst of whatever it was about."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)  # it has stopped
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def _end(self, how: signal.Signals) -> None:
         process, self.process = self.process, None

@@ -24,23 +24,24 @@ from jupyter_server.utils import ensure_async
 from nbformat import from_dict
 from tornado import web
 
+from ..sequencer.entry import Head
 from ..sequencer.live import LiveDocument
+from ..sequencer.live_file import LiveFile
 from ..sequencer.log import LogUnavailable
-from ..sequencer.pen import Accepted, Rejected, Submission
-from ..sequencer.sequencer import Open, Sequencer
-from ..transforms import Document, Refused, is_notebook
-from ..transforms.diff import diff
+from ..sequencer.pen import Rejected, Submission
+from ..sequencer.projection import merge, project
+from ..sequencer.sequencer import Sequencer
+from ..transforms import Change, Document, Refused, is_notebook
+from ..transforms.diff import adopt_ids
 from ..transforms.notebook import document_notebook, notebook_document, text_document
 from .base import requester_of
-from .copies import Base, Copies, Copy, change_of, chosen
+from .copies import Copies, Copy, chosen
 from .errors import ApiError, as_api_error
 from .limits import ApiLimits
-from .past import document_at, head_at
 from .paths import visible_path
 
 logger = logging.getLogger("ot_jupyter")
 
-_NOT_AT_BASE: Final = ("too_far_behind", "unknown_base")  # but perhaps at the head
 RETRIES: Final = 60  # of telling the store of a move, while it is away
 RETRY_SECONDS: Final = 1.0
 
@@ -70,13 +71,13 @@ class _Handler(APIHandler):
         that can't be, it is as if they had typed a moment later."""
         real = await self.real_path(path) if isinstance(path, str) else None
         for one in [] if real is None else self.sequencer.under(real):
-            await self.save_quietly(one)
+            await self.save_quietly(one.file)
 
-    async def save_quietly(self, one: Open) -> None:
+    async def save_quietly(self, file: LiveFile) -> None:
         try:
-            await one.file.flush()
+            await file.flush()
         except (LogUnavailable, OSError, Refused) as error:
-            logger.warning("ot_jupyter: %s could not be saved: %s", one.live.ref.path, error)
+            logger.warning("ot_jupyter: %s could not be saved: %s", file.path, error)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
@@ -102,6 +103,9 @@ class ContentsHandler(_Handler, core.ContentsHandler):
     @property
     def copies(self) -> Copies:
         return cast(Copies, self.settings["ot_jupyter_copies"])
+
+    def _file(self, live: LiveDocument) -> LiveFile:
+        return self.sequencer.open_documents[live.ref.doc].file
 
     async def find(self, path: str) -> LiveDocument | None:
         """The document of a path, if it is open, or if this user holds a copy of it: then it is
@@ -153,10 +157,11 @@ class ContentsHandler(_Handler, core.ContentsHandler):
         with contextlib.suppress(LogUnavailable):
             await live.in_step()
         if wants_hash:  # of a file that holds what is read, if it can
-            await self.save_quietly(self.sequencer.open_documents[live.ref.doc])
+            await self.save_quietly(self._file(live))
         model = await self._model(path, hash=wants_hash)
         head, document = live.head, live.document
-        self.copies.read(requester_of(self), live.ref.doc, Copy(head))
+        copy = await asyncio.to_thread(_copy, head, document)
+        self.copies.read(requester_of(self), live.ref.doc, copy)
         if wants_hash:
             self._set_hash(model, live)
         if is_notebook(document):
@@ -229,58 +234,52 @@ class ContentsHandler(_Handler, core.ContentsHandler):
         return task.result()
 
     async def _enter(self, live: LiveDocument, found: Document) -> Document:
-        """Make what was written a change of what the writer held, and commit it. His next one
-        waits: it speaks of what he holds after this one. Returns that."""
+        """Enter what was changed by who wrote this. The next that he writes has to wait: it speaks
+        of what he holds after this. Returns what he wrote, with the ids that its cells have."""
         doc, user = live.ref.doc, requester_of(self)
         async with self.copies.lock(user, doc):
             await live.in_step()
-            over, base = await self._base(live, found)
-            ops, found = await asyncio.to_thread(change_of, base, found)
-            head, state = base.head, base.state
+            over, held, since = await self._base(live, found)
+            found = await asyncio.to_thread(adopt_ids, held, found)
+            head, document = live.head, live.document
+            known = live.pen.hash_at(since.rev) == since.hash
+            past = self._file(live).projection.past(since.rev) if known else None
+            ops = await asyncio.to_thread(merge, held, found, document, past)
             if ops:
-                verdict = await self._commit(live, base, ops)
-                if isinstance(verdict, Rejected) and verdict.code in _NOT_AT_BASE:
-                    base = Base(live.head, live.document, base.held)
-                    ops, found = await asyncio.to_thread(change_of, base, found)
-                    verdict = await self._commit(live, base, ops)
-                if isinstance(verdict, Rejected):
-                    raise Refused(verdict.code, verdict.message, verdict.pointer)
-                head = verdict.head
-                state = await document_at(live, head.rev)
-            differs = await asyncio.to_thread(diff, state, found)
-            self.copies.wrote(user, doc, over, Copy(head, differs))
+                head = await self._commit(live, head, ops)
+            self.copies.wrote(user, doc, over, await asyncio.to_thread(Copy.pack, head, found))
         return found
 
-    async def _base(self, live: LiveDocument, found: Document) -> tuple[Copy | None, Base]:
-        """What the writer held, if that is known and can still be had; else what is on disk."""
-        copies: list[Copy] = []
-        bases: list[Base] = []
-        for copy in self.copies.of(requester_of(self), live.ref.doc):
-            with contextlib.suppress(ApiError):
-                if await head_at(live, copy.head.rev) == copy.head:
-                    state = await document_at(live, copy.head.rev)
-                    bases.append(await asyncio.to_thread(Base.of, copy, state))
-                    copies.append(copy)
-        if bases:
-            index = await asyncio.to_thread(chosen, bases, found)
-            return copies[index], bases[index]
-        image = self.sequencer.open_documents[live.ref.doc].file.projection.image
-        assert image is not None  # the file of an open document has been seen
-        return None, Base(live.head, live.document, image.document)
+    async def _base(
+        self, live: LiveDocument, found: Document
+    ) -> tuple[Copy | None, Document, Head]:
+        """What the writer held, and the state of the document since which he holds it; if nothing
+        is known of him, what is on disk."""
+        copies = self.copies.of(requester_of(self), live.ref.doc)
+        if not copies:
+            projection = self._file(live).projection
+            assert projection.image is not None  # the file of an open document has been seen
+            rev = projection.image_rev
+            return None, projection.image.document, Head(rev, live.pen.hash_at(rev) or "")
+        held = [await asyncio.to_thread(copy.unpack) for copy in copies]
+        index = await asyncio.to_thread(chosen, held, found)
+        return copies[index], held[index], copies[index].head
 
-    async def _commit(self, live: LiveDocument, base: Base, ops: list[Any]) -> Accepted | Rejected:
-        client = f"contents:{uuid4().hex}"
-        return await live.commit(
+    async def _commit(self, live: LiveDocument, base: Head, ops: Change) -> Head:
+        client, user = f"contents:{uuid4().hex}", self.current_user.username
+        verdict = await live.commit(
             lambda answer: Submission(
-                client=client, n=1, base=base.head, ops=ops, user=self.current_user.username,
-                answer=answer, consume=False,
+                client=client, n=1, base=base, ops=ops, user=user, answer=answer, consume=False
             )
-        )  # fmt: skip
+        )
+        if isinstance(verdict, Rejected):
+            raise Refused(verdict.code, verdict.message, verdict.pointer)
+        return verdict.head
 
     async def _write(self, live: LiveDocument) -> None:
         """Write the file, also if it is gone. Raises ``OSError`` if it can't follow."""
         await self.sequencer.flush(live, make=True)
-        problem = self.sequencer.open_documents[live.ref.doc].file.problem
+        problem = self._file(live).problem
         if problem is not None:
             raise OSError(problem)
 
@@ -397,6 +396,10 @@ def _document(model: dict[str, Any]) -> Document:
     if not isinstance(content, str):
         raise Refused("wrong_type", "the content of a text file is a string")
     return text_document(content)
+
+
+def _copy(head: Head, document: Document) -> Copy:
+    return Copy.pack(head, project(document))
 
 
 def _node(notebook: Any) -> Any:

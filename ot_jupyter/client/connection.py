@@ -127,9 +127,19 @@ class Connection:
         except BaseException:
             document.abandon()
             raise
+        document = self._one_of(document)
         if kind not in (None, document.kind):
             raise DocumentError("wrong_kind", f"{path!r} is open as {document.kind}", "/kind")
         return document
+
+    def _one_of(self, document: Document) -> Document:
+        """The one that stands for a document: a link may lead to one that is open already."""
+        doc = document.session.state.doc
+        first = next(one for one in self._documents if one.session.state.doc == doc)
+        if first is not document:
+            document.give_way()
+            first.session.take_place()
+        return first
 
     async def close(self, patience: float | None = None) -> None:
         """Close all documents and the connection; see :meth:`Document.close`."""

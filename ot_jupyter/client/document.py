@@ -461,6 +461,10 @@ class Document:
         if not self._state.doc and not self._waiters:
             self._end()
 
+    def give_way(self) -> None:
+        """Another object stands for this document: close, as nothing was done in this one."""
+        self._end()
+
     def _end(self) -> None:
         if self._closed:
             return

@@ -120,6 +120,10 @@ class Session:
         """There is a connection: go on."""
         self._pump()
 
+    def take_place(self) -> None:
+        """Another session of this connection had our place in the document's stream."""
+        self.receive({"type": "resync"})
+
     def disconnected(self) -> None:
         """The connection is gone."""
         self.opening = self._save_sent = False

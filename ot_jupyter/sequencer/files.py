@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
+from itertools import zip_longest
 from pathlib import Path
 from time import time
 from typing import Any, TypeVar, cast
@@ -82,10 +83,10 @@ class Files:
         """Where a file is on this machine, if it is a plain one."""
         return cast(str, self.contents._get_os_path(path)) if self.plain else None
 
-    def folders(self, paths: Iterable[str]) -> set[str]:
-        """The folders of this machine that plain files are in."""
-        places = (self.os_path(path) for path in paths)
-        return {os.path.dirname(place) for place in places if place is not None}
+    def os_paths(self, paths: Iterable[str]) -> dict[str, str]:
+        """The paths that plain files have on this machine, and those they have here."""
+        places = ((self.os_path(path), path) for path in paths)
+        return {place: path for place, path in places if place is not None}
 
     async def real_path(self, path: str) -> str:
         """The API path of the file itself: two links to one file are one document. A file outside
@@ -111,11 +112,15 @@ class Files:
         return (model.get("last_modified"), model.get("size"), model.get("type"))
 
     async def fingerprint(self, path: str) -> str:
-        """A name for the bytes of a plain file, ``""`` for any other."""
+        """A name for what is in a file: for its bytes, or what the manager makes of them."""
         os_path = self.os_path(path)
-        if os_path is None:
-            return ""
-        return await asyncio.to_thread(_fingerprint, os_path)
+        if os_path is not None:
+            return await asyncio.to_thread(_fingerprint, os_path)
+        try:
+            document = (await self.read(path)).document
+        except Refused as refused:
+            return refused.code
+        return await asyncio.to_thread(digest_of, document)
 
     async def moved_to(self, path: str, known: Stat) -> str | None:
         """The API path that a plain file has now which was at ``path``, if it is near there."""
@@ -136,7 +141,9 @@ class Files:
         except HTTPError as error:
             raise _refusal(error) from None
         if model["type"] == "notebook":
-            document = await asyncio.to_thread(notebook_document, dict(model["content"]))
+            again = await self._ask(self.contents.get(path, content=True))
+            content = _without_new_ids(model["content"], again["content"])
+            document = await asyncio.to_thread(notebook_document, content)
             return Loadable(path, "notebook", document)
         if model["type"] == "directory":
             raise Refused("is_directory", f"{path!r} is a folder", "/path")
@@ -241,6 +248,18 @@ def _clean(os_path: str, pending: str) -> None:
     for attempt, written in disk.left_behind(os_path):
         if attempt != pending and time() - written > STALE_SECONDS:
             disk.discard(os_path, attempt)
+
+
+def _without_new_ids(notebook: dict[str, Any], again: dict[str, Any]) -> dict[str, Any]:
+    """A notebook that was read twice, less the ids that were made up in reading it, as for a
+    format that has none: those of the document are made from place and content, always the same."""
+    pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]] = zip_longest(
+        notebook["cells"], again["cells"], fillvalue={}
+    )
+    cells = [
+        cell if cell.get("id") == other.get("id") else {**cell, "id": None} for cell, other in pairs
+    ]
+    return {**notebook, "cells": cells[: len(notebook["cells"])]}
 
 
 def _fingerprint(os_path: str) -> str:

@@ -14,6 +14,7 @@ from ..transforms import Refused
 from .files import Files
 from .live import LiveDocument
 from .log import LogUnavailable
+from .pace import Pace
 from .pen import Accepted, Submission
 from .projection import (
     Begin,
@@ -40,7 +41,6 @@ logger = logging.getLogger("ot_jupyter")
 
 WAIT_SECONDS = 15.0  # so long a save that was asked for waits for others
 MOST_CHANGES = 2000  # operations since a save that a change of the file is transformed over
-COST = 4  # saving takes at most one part in so many of the time while people type
 
 Handler = Callable[[Any], Awaitable[Any]]
 
@@ -54,6 +54,7 @@ class LiveFile:
         files: Files,
         server: str,
         rename: Callable[[LiveDocument, str], Awaitable[bool]],
+        pace: Pace,
         *,
         delay: float,
         longest: float,
@@ -77,11 +78,12 @@ class LiveFile:
             mint=lambda: uuid4().hex,
         )
         self._rename = rename
+        self._pace = pace
         self._told: str | None = None
         self._first_change: float | None = None
-        self._cost = 0.0  # seconds that the last save took
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._waiting = False  # for a turn to work
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._was: Any = None  # the last stat that was known
@@ -153,9 +155,7 @@ class LiveFile:
         now = monotonic()
         if self._first_change is None:
             self._first_change = now
-        pause = max(self.delay, COST * self._cost)
-        latest = self._first_change + max(self.longest, COST * self._cost)
-        self._work_after(max(0.0, min(pause, latest - now)))
+        self._work_after(max(0.0, min(self.delay, self._first_change + self.longest - now)))
 
     def _restored(self) -> None:
         """The store was lost and put back without the image: look at the file, and set it."""
@@ -174,13 +174,18 @@ class LiveFile:
 
     def _start_work(self) -> None:
         self._timer = None
+        if self._waiting:
+            return  # for its turn: it will see what came since
+        self._waiting = True
         task = asyncio.ensure_future(self._sync_quietly())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _sync_quietly(self) -> None:
         try:
-            await self.sync()
+            async with self._pace.turn():
+                self._waiting = False
+                await self.sync()
         except (LogUnavailable, OSError, Refused) as error:
             self._fail(error)
             self._work_after(self.longest)
@@ -226,16 +231,15 @@ class LiveFile:
         found = await self.files.fingerprint(self.path)
         if (known, found) != self._print:
             self._print = (known, found)
-            if found:
-                self.projection.forget()
-                self._work_after(0, at_most=True)
+            self.projection.forget()
+            self._work_after(0, at_most=True)
 
     async def sync(self, *, make: bool = False) -> None:
         """Take up what others wrote, then save what the log has; ``make``: also if the file is
         gone. Raises ``OSError``, ``LogUnavailable``, and ``Refused`` if the file can't be read;
         the next change or look tries again."""
         async with self._lock:
-            first, began = self._first_change, monotonic()
+            first = self._first_change
             self._first_change = None
             self._was = self.projection.known or self._was
             if make:
@@ -245,7 +249,6 @@ class LiveFile:
             finally:
                 if self.projection.saved != self.live.head and self._first_change is None:
                     self._first_change = first
-            self._cost = monotonic() - began
             self._tell()
             if self.projection.again is not None:
                 self._work_after(self.projection.again * uniform(1.0, 1.5), at_most=True)

@@ -18,6 +18,7 @@ from .files import Files, Loadable
 from .live import Keeping, LiveDocument
 from .live_file import LiveFile
 from .log import DocumentRef, Log, LogUnavailable
+from .pace import Pace
 from .pen import Limits
 from .projection import project
 from .watch import Watch
@@ -59,7 +60,9 @@ class Sequencer:
         # By path, while one opens or closes.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._task: asyncio.Task[None] | None = None
+        self._pace = Pace()
         self._watch = Watch(self._happened)
+        self._places: dict[str, str] = {}  # paths of this machine -> those of the documents there
         self._looks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -152,6 +155,7 @@ class Sequencer:
             self.files,
             self.server,
             self._found,
+            self._pace,
             delay=self.settings.save_delay,
             longest=self.settings.save_longest,
             content_interval=self.settings.content_interval,
@@ -173,11 +177,10 @@ class Sequencer:
 
     def _happened(self, os_paths: set[str]) -> None:
         """Something happened to files: look at those that are open."""
-        for one in self.open_documents.values():
-            if self.files.os_path(one.live.ref.path) in os_paths:
-                task = asyncio.ensure_future(self.changed(one.live.ref.path))
-                self._looks.add(task)
-                task.add_done_callback(self._looks.discard)
+        for path in {self._places[one] for one in os_paths & self._places.keys()}:
+            task = asyncio.ensure_future(self.changed(path))
+            self._looks.add(task)
+            task.add_done_callback(self._looks.discard)
 
     async def _tend(self) -> None:
         """Look at files and log, close what nobody uses."""
@@ -195,7 +198,8 @@ class Sequencer:
                 except Exception:
                     logger.exception("ot_jupyter: tending %s", one.live.ref.path)
             opens = [one.live.ref.path for one in self.open_documents.values()]
-            await self._watch.follow(self.files.folders(opens))
+            self._places = self.files.os_paths(opens)
+            await self._watch.follow({os.path.dirname(one) for one in self._places})
             looked = now if look else looked
             polled = now if poll else polled
             self._measure()
