@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from ot_jupyter.sequencer.entry import Entry
 from ot_jupyter.sequencer.log import LogUnavailable
 from ot_jupyter.sequencer.pen import Accepted, Submission, Verdict
 from ot_jupyter.sequencer.projection import (
@@ -142,9 +143,6 @@ class DiskServer(Server):
 
     def _on_entries(self, entries: list[Any]) -> None:
         super()._on_entries(entries)
-        for entry in entries:
-            if entry.client.startswith("file:"):
-                self.world.place(entry.ops)
         self.file_soon(self.world.profile.save_delay)
 
     def tick(self) -> None:
@@ -401,7 +399,13 @@ class DiskWorld(World):
         assert content is not None
         self.overwritten |= marks(content).keys()
 
-    def place(self, ops: list[Any]) -> None:
+    def note_logged(self, entries: list[Entry]) -> None:
+        super().note_logged(entries)
+        for entry in entries:
+            if entry.client.startswith("file:"):
+                self._place(entry.ops)
+
+    def _place(self, ops: list[Any]) -> None:
         """Note in which cells a change of the file put its marks."""
         for op in ops:
             for char in set(orjson.dumps(op).decode()) if op["path"].startswith("/cells/") else ():

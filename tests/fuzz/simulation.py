@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import orjson
 
 from ot_jupyter.client.state import ClientDocument, Conflict, Events
-from ot_jupyter.sequencer.entry import Head, Snapshot, chain, initial_hash
+from ot_jupyter.sequencer.entry import Entry, Head, Snapshot, chain, initial_hash
 from ot_jupyter.sequencer.log import Appended, DocumentRef
 from ot_jupyter.sequencer.memory import MemoryCore
 from ot_jupyter.sequencer.pen import (
@@ -206,6 +206,10 @@ class World:
             ref = self.core.create(ref, initial)
         return ref
 
+    def note_logged(self, entries: list[Entry]) -> None:
+        """These are in the log now, whoever hears of it."""
+        self.logged |= {char for entry in entries for char in entry.body.decode()}
+
     @property
     def forgets_deletions(self) -> bool:
         """Whether what somebody deleted may be there again without him."""
@@ -337,7 +341,7 @@ class Server:
         if isinstance(request, Append):
             result: Any = world.core.append(doc, request.head, request.entries)
             if request.entries and isinstance(result, Appended):
-                world.logged |= {char for entry in request.entries for char in entry.body.decode()}
+                world.note_logged(request.entries)
                 for other in world.servers:
                     other.hear(self, doc, list(request.entries))
         elif isinstance(request, Read):
