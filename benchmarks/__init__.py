@@ -1,0 +1,1 @@
+"""Benchmarks: this server beside others under one load. ``python -m benchmarks --help``."""
