@@ -188,8 +188,9 @@ def merge(base: Document, found: Document, document: Document, past: Past | None
     ours = diff(base, document)
     if past is not None and base is origin:
         exact = diff(base, past.document) + past.ops
-        # Not where a cell was removed and brought back: what others wrote would die for that.
-        if not _removed(exact) & document.get("cells", {}).keys():
+        # Not where a cell was removed that is here or there: what others wrote in it would die
+        # for that, though it was brought back.
+        if not _removed(exact) & (document.get("cells", {}).keys() | found.get("cells", {}).keys()):
             ours = exact
     change, _ = transform_changes(theirs, ours, later=True)
     return change
