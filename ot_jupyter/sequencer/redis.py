@@ -53,6 +53,7 @@ CONNECT_SECONDS: Final = 5.0
 OPERATION_SECONDS: Final = 10.0
 CONNECTIONS: Final = 16  # of one server to one Redis; who comes when all are in use waits
 SILENCE_SECONDS: Final = 15.0  # after which the pub/sub connection is asked whether it lives
+CLOSE_SECONDS: Final = 1.0  # until the connection's task is told once more to end
 RETRY_SECONDS: Final = (0.05, 2.0)  # between attempts to have it again: the first, the longest
 PUBLISHED_BYTES: Final = 2**20  # beyond this, listeners are told to look, and not what
 TRIMMED: Final = 1000  # entries in one step of a trim
@@ -747,11 +748,11 @@ class _Ears:
         self._task = asyncio.create_task(self._listen())
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        task, self._task = self._task, None
+        while task is not None and not task.done():
+            # More than once: the library's time-outs can take a cancellation for one of theirs.
+            task.cancel()
+            await asyncio.wait({task}, timeout=CLOSE_SECONDS)
         self._listeners.clear()
 
     async def subscribe(self, channel: str, listener: Listener, hearer: Hearer | None) -> None:
