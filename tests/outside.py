@@ -27,13 +27,14 @@ from tests.server_process import ServerProcess
 
 Edit = Callable[[Any], None]
 
-def quick(save: float = 0.1, longest: float = 0.5) -> tuple[str, ...]:
+
+def quick(save: float = 0.1, longest: float = 0.5, content: float = 0.3) -> tuple[str, ...]:
     """Options of a server that saves and looks often. Seconds."""
     return (
         f"--OtJupyter.save_delay={save}",
         f"--OtJupyter.save_longest={longest}",
         "--OtJupyter.look_interval=0.2",
-        "--OtJupyter.content_interval=0.3",
+        f"--OtJupyter.content_interval={content}",
     )
 
 
@@ -49,7 +50,11 @@ def sources(path: Path) -> list[str]:
 
 def file_marks(path: Path) -> set[str]:
     """The marks that are in the file."""
-    return set(marks_in(read_notebook(path.read_bytes())["cells"].values()))
+    return file_marks_of(path.read_bytes())
+
+
+def file_marks_of(data: bytes) -> set[str]:
+    return set(marks_in(read_notebook(data)["cells"].values()))
 
 
 def stat_of(path: Path) -> tuple[int, int, int]:
@@ -57,11 +62,13 @@ def stat_of(path: Path) -> tuple[int, int, int]:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+async def until(
+    condition: Callable[[], bool], seconds: float = 30.0, *, pause: float = 0.02
+) -> None:
     end = asyncio.get_running_loop().time() + seconds
     while not condition():
         assert asyncio.get_running_loop().time() < end, "it does not come to be"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
 
 
 def edited(path: Path, edit: Edit) -> bytes:
