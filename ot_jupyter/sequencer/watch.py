@@ -7,7 +7,6 @@ relies on it: files are looked at regularly all the same.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
@@ -44,8 +43,7 @@ class Watch:
         self._folders = frozenset()
         self._stop.set()
         if task is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})  # whoever is cancelled while he waits here is cancelled
 
     async def _watch(self) -> None:
         try:
