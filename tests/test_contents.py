@@ -18,12 +18,18 @@ import nbformat
 import pytest
 from jupyter_server.auth import Authorizer, User
 from jupyter_server.auth.identity import IdentityProvider
+from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
+from ot_jupyter.api.contents import listener
 from ot_jupyter.api.copies import EACH, KEPT, KEPT_BYTES, KEPT_SECONDS, Copies, Copy, chosen
 from ot_jupyter.client import Connection, Document, DocumentError, connect
 from ot_jupyter.sequencer.entry import Head
+from ot_jupyter.sequencer.files import Files
+from ot_jupyter.sequencer.memory import MemoryLog
+from ot_jupyter.sequencer.sequencer import Sequencer, Settings
 from ot_jupyter.transforms.notebook import notebook_document
+from tests.outside import until
 from tests.people import check_alike, check_marks, everybody_at_rest, group, typing
 from tests.server_process import ServerProcess
 
@@ -147,14 +153,15 @@ async def entries(server: ServerProcess, path: str, since: int = 0) -> list[dict
     return found
 
 
+async def open_paths(server: ServerProcess) -> list[str]:
+    """The paths of what is open on the server."""
+    answer = await AsyncHTTPClient().fetch(f"{server.url}/api/ot/documents", headers=server.headers)
+    return [one["path"] for one in json.loads(answer.body)["documents"]]
+
+
 async def closed(server: ServerProcess, path: str) -> None:
     """Return when the server has closed the document."""
-    while True:
-        answer = await AsyncHTTPClient().fetch(
-            f"{server.url}/api/ot/documents", headers=server.headers
-        )
-        if path not in [one["path"] for one in json.loads(answer.body)["documents"]]:
-            return
+    while path in await open_paths(server):
         await asyncio.sleep(0.05)
 
 
@@ -485,12 +492,15 @@ async def test_who_may_not_write(server: ServerProcess, jupyter: Connection) -> 
 async def test_a_document_goes_where_its_file_goes(
     server: ServerProcess, jupyter: Connection
 ) -> None:
-    path, there = new(server, "a"), f"moved{next(_numbers)}.ipynb"
+    # Farther away than it would be found at.
+    (server.root / "far" / "away").mkdir(parents=True)
+    path, there = new(server, "a"), "far/away/moved.ipynb"
     doc = await jupyter.open(path)
     doc.cells[0].append("b")
     await doc.acknowledged()
     rev = doc.rev
     await move(server, path, there)
+    assert len(await entries(server, there)) == rev, "a new log for the new path"
     assert on_disk(server, there) == ["ab"]
     await doc.until(lambda doc: doc.path == there)
     doc.cells[0].append("c")
@@ -508,6 +518,42 @@ async def test_a_document_goes_where_its_file_goes(
     await doc.acknowledged()
     assert (doc.path, seen(doc)) == (there, ["abcd"])
     assert len(await entries(server, there)) == doc.rev == rev + 2
+
+
+async def test_a_file_is_moved_by_way_of_a_link(server: ServerProcess, jupyter: Connection) -> None:
+    (server.root / "very" / "far").mkdir(parents=True)
+    (server.root / "near").mkdir()
+    (server.root / "link").symlink_to(server.root / "very" / "far")
+    path = new(server, "a", folder="very/far")
+    doc = await jupyter.open(path)
+    await move(server, path.replace("very/far", "link"), "near/x.ipynb")
+    await doc.until(lambda doc: doc.path == "near/x.ipynb")
+    await move(server, "near/x.ipynb", "link/y.ipynb")
+    await doc.until(lambda doc: doc.path == "very/far/y.ipynb")
+
+
+async def test_whoever_has_the_contents_manager_move_a_file(tmp_path: Path) -> None:
+    """Another extension, say."""
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "a.ipynb").write_text(json.dumps(notebook("a")))
+    manager: Any = AsyncLargeFileManager(root_dir=str(tmp_path))
+    sequencer = Sequencer(MemoryLog(), Files(manager), Settings(look_interval=600.0))
+    manager.event_logger.add_listener(
+        schema_id=manager.event_schema_id, listener=listener(sequencer)
+    )
+    await sequencer.start()
+    try:
+        live = await sequencer.open("a.ipynb")
+        await manager.rename("a.ipynb", "far/away/b.ipynb")
+        await until(lambda: live.ref.path == "far/away/b.ipynb")
+        await manager.save({"type": "notebook", "content": notebook("ab")}, "far/away/b.ipynb")
+        await until(lambda: live.document["cells"]["c0"]["source"] == "ab")
+        manager.delete_to_trash = False
+        await manager.delete("far/away/b.ipynb")
+        file = sequencer.open_documents[live.ref.doc].file
+        await until(lambda: file.problem is not None)
+    finally:
+        await sequencer.close()
 
 
 async def test_the_documents_of_a_folder_go_along(
@@ -550,9 +596,10 @@ async def test_people_type_while_the_file_is_moved(server: ServerProcess) -> Non
     path = new(server, "a", "b", "c")
     async with group(3, [server], path, "moved") as people:
         async with typing(people, 0.02):
-            for number in range(6):
+            for number in range(10):
                 there = f"typing{number}.ipynb"
                 await move(server, path, there)
+                assert there in await open_paths(server), "it was answered too early"
                 path = there
         await everybody_at_rest(people)
         check_marks(people, check_alike(people))
@@ -698,9 +745,12 @@ async def test_both_paths_on_one_connection(server: ServerProcess, jupyter: Conn
     doc = await jupyter.open(path)
     assert await jupyter.open(link) is doc
     assert await jupyter.open(path) is doc
-    doc.cells[0].append("b")
+    async with connect(server.url, server.token) as other:
+        (await other.open(path)).cells[0].append("b")
+        await doc.until(lambda doc: seen(doc) == ["ab"])
+    doc.cells[0].append("c")
     await doc.flush()
-    assert on_disk(server, link) == ["ab"]
+    assert on_disk(server, link) == ["abc"]
 
 
 # Deleting.
