@@ -161,7 +161,9 @@ async def open_paths(server: ServerProcess) -> list[str]:
 
 async def closed(server: ServerProcess, path: str) -> None:
     """Return when the server has closed the document."""
-    while path in await open_paths(server):
+    while True:
+        if path not in await open_paths(server):
+            return
         await asyncio.sleep(0.05)
 
 

@@ -59,12 +59,13 @@ class LiveFile:
         delay: float,
         longest: float,
         content_interval: float,
+        ended: Callable[[str], bool],
     ) -> None:
         """Saves come ``delay`` seconds after the last change, and at most ``longest`` seconds
         after the first one that is not saved yet. ``content_interval`` seconds are between two
-        looks at the content of a file that seems unchanged. ``server`` names this process.
-        ``rename`` is called when the file was found under another path, and tells whether that
-        can be the document's."""
+        looks at the content of a file that seems unchanged. ``server`` names this process,
+        ``ended`` tells whether another one certainly runs no more. ``rename`` is called when the
+        file was found under another path, and tells whether that can be the document's."""
         self.live = live
         self.files = files
         self.delay = delay
@@ -76,6 +77,7 @@ class LiveFile:
             server,
             now=time,
             mint=lambda: uuid4().hex,
+            ended=ended,
         )
         self._rename = rename
         self._pace = pace

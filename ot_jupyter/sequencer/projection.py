@@ -332,15 +332,17 @@ class Projection:
         *,
         now: Callable[[], float],
         mint: Callable[[], str],
+        ended: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """``state`` gives the document as it is at this moment, ``past`` as it was at a revision
         (None if that is not at hand), ``now`` seconds since 1970; ``mint`` names attempts,
-        ``server`` this process."""
+        ``server`` this process; ``ended`` tells whether another one certainly runs no more."""
         self.state = state
         self.past = past
         self.server = server
         self.now = now
         self.mint = mint
+        self.ended = ended
         self.problem: str | None = None  # why the file can't follow now
         self.again: float | None = None  # seconds after which to work again, come what may
         self.saved: Head | None = None  # the newest state that is in the file
@@ -455,7 +457,8 @@ class Projection:
     def _goes_on(self, attempt: Attempt) -> bool:
         """Whether another server is making that save at this moment. One of our own was left
         behind by an error: only one is made at a time."""
-        return attempt.server != self.server and self.now() - attempt.time < BUSY_SECONDS
+        recent = self.now() - attempt.time < BUSY_SECONDS
+        return attempt.server != self.server and recent and not self.ended(attempt.server)
 
     def _take(self, state: FileState) -> Work[None]:
         if state.image is not None and state.digest != self.digest:

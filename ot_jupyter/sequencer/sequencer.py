@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 from dataclasses import dataclass, field
+from socket import gethostname
 from time import monotonic
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -55,7 +56,7 @@ class Sequencer:
         self.log = log
         self.files = files
         self.settings = settings
-        self.server = uuid4().hex[:8]
+        self.server = f"{gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self.open_documents: dict[str, Open] = {}  # by document id
         # By path, while one opens or closes.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -159,6 +160,7 @@ class Sequencer:
             delay=self.settings.save_delay,
             longest=self.settings.save_longest,
             content_interval=self.settings.content_interval,
+            ended=_has_ended,
         )
         try:
             await file.start()
@@ -264,6 +266,20 @@ def _spare_path(ref: DocumentRef) -> str:
     still save it."""
     stem, end = os.path.splitext(ref.path)
     return f"{stem}~{ref.doc}{end}"
+
+
+def _has_ended(server: str) -> bool:
+    """Whether another server certainly runs no more: it was on this machine, and has no process."""
+    host, _, pid = server.rpartition(":")[0].rpartition(":")
+    if host != gethostname() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # somebody else's process
+    return False
 
 
 def canonical_path(path: str) -> str:
