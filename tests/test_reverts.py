@@ -13,13 +13,13 @@ import pytest
 
 from ot_jupyter.client import connect
 from ot_jupyter.client.cli import main
+from tests.outside import change, quick, until, write
 from tests.server_process import ServerProcess
-from tests.test_files import QUICK, change, until, write
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path_factory.mktemp("reverts"), extra=QUICK) as server:
+    with ServerProcess(tmp_path_factory.mktemp("reverts"), extra=quick()) as server:
         yield server
 
 
