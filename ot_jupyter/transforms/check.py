@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import orjson
+
+from .blobs import reference_fits
 from .delta import check_delta
 from .pointer import Segments, pointer, segments
 from .values import (
@@ -23,6 +26,8 @@ from .values import (
     Operation,
     Refused,
 )
+
+_MOST_REFERENCES = 64 * 1024  # bytes of JSON, of one output
 
 _FIELDS = {
     "edit": {"op", "path", "delta"},
@@ -94,6 +99,28 @@ def check_cell(cell: Json) -> None:
             raise Refused("unknown_field", f"a cell has no {field!r}", pointer(field))
         check_field(field, value)
     check_value(cell)
+    for index, output in enumerate(cell["outputs"]):
+        if "blobs" in output:
+            try:
+                _check_references(output)
+            except Refused as refused:
+                raise refused.within(pointer("outputs", index, "blobs")) from None
+
+
+def _check_references(output: dict[str, Any]) -> None:
+    """The references of an output to its large parts."""
+    blobs = output["blobs"]
+    if type(blobs) is not dict:
+        raise Refused("wrong_type", "'blobs' is an object")
+    for field, reference in blobs.items():
+        if not reference_fits(output, field, reference):
+            raise Refused(
+                "wrong_type",
+                "a reference is {hash, size, type}, of a field and type that the output has",
+                pointer(field),
+            )
+    if len(orjson.dumps(blobs)) > _MOST_REFERENCES:
+        raise Refused("too_large", f"references have at most {_MOST_REFERENCES} bytes")
 
 
 def check_field(field: str, value: Json) -> None:

@@ -54,6 +54,7 @@ _NOTEBOOK_TRANSIENT: Final = frozenset(
 )
 _CELL_TRANSIENT: Final = frozenset(("trusted",))
 _OUTPUT_TRANSIENT: Final = frozenset(("transient",))
+_REFERENCES: Final = "blobs"  # of an output to what is large in it, see blobs.py
 
 _KINDS: Final[dict[type, str]] = {dict: "an object", list: "a list", str: "a text"}
 
@@ -363,7 +364,8 @@ def _joined(value: Json) -> Json:
 
 
 def document_notebook(document: Document) -> dict[str, Any]:
-    """The notebook as nbformat 4.5 JSON, always valid. It shares values with the document."""
+    """The notebook as nbformat 4.5 JSON, always valid but for references to large outputs, which
+    only :func:`~.blobs.attach_document` takes out. It shares values with the document."""
     return {
         "cells": [cell_json(cell_id, document["cells"][cell_id]) for cell_id in document["order"]],
         "metadata": _legal_metadata(document["metadata"], _NOTEBOOK_TRANSIENT, _NOTEBOOK_METADATA),
@@ -373,8 +375,8 @@ def document_notebook(document: Document) -> dict[str, Any]:
 
 
 def cell_json(cell_id: str, cell: Cell) -> dict[str, Any]:
-    """The cell as nbformat 4.5 JSON, always valid: the fields of its type, less what
-    :func:`illegal_fields` names. It shares values with the cell."""
+    """The cell as nbformat 4.5 JSON, always valid (see :func:`document_notebook`): the fields of
+    its type, less what :func:`illegal_fields` names. It shares values with the cell."""
     cell_type = cell["cell_type"]
     value = {
         "cell_type": cell_type,
@@ -442,13 +444,18 @@ def _illegal_metadata(metadata: dict[str, Any], place: Segments) -> list[str]:
 
 
 def _legal_output(output: dict[str, Any]) -> dict[str, Any] | None:
-    """The output with the fields of its type, all of them; None if one of them is illegal."""
+    """The output with the fields of its type, all of them, and its references; None if one of the
+    fields is illegal."""
     fields = _output_fields(output)
     if not fields:
         return None
     legal = {key: value for key, value in output.items() if key == "output_type" or key in fields}
     legal = _completed(legal, fields)
-    return legal if _rule(("definitions", legal["output_type"]))(legal) else None
+    if not _rule(("definitions", legal["output_type"]))(legal):
+        return None
+    if _REFERENCES in output:
+        legal[_REFERENCES] = output[_REFERENCES]
+    return legal
 
 
 def _is_bundle(value: Json) -> bool:
