@@ -6,7 +6,7 @@ makes is the order of the document. Servers are equal; none owns a document.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -132,14 +132,14 @@ class Log(Protocol):
 
     async def restore(self, loaded: Loaded) -> bool:
         """Put a whole log back that the store lost (its file deleted, its Redis emptied): same
-        names, snapshot, entries, ``seen``. False, and nothing written, if the document or its
-        path exists."""
+        names, snapshot, entries, ``seen``; its blobs stay lost. False, and nothing written, if the
+        document or its path exists."""
 
     async def rename(self, doc: str, path: str) -> bool:
         """Give the document another path; False if a document has it already."""
 
     async def delete(self, doc: str) -> None:
-        """Forget the document and its log."""
+        """Forget the document, its log and its blobs."""
 
     async def documents(self, under: str) -> list[DocumentRef]:
         """The documents whose paths lie in the folder ``under`` or in one of its folders."""
@@ -198,3 +198,30 @@ class Log(Protocol):
 
     async def end_save(self, doc: str, attempt: str) -> None:
         """Forget the pending save, if that is its id: it did not happen."""
+
+    # large outputs: what they are is told in transforms/blobs.py
+    async def put_blobs(self, doc: str, contents: Mapping[str, bytes]) -> None:
+        """Keep contents by their hashes. What is there already counts as put just now; there need
+        not be such a document yet. Put them before an entry that refers to them is appended, and
+        again if that takes minutes: see :meth:`keep_blobs`."""
+
+    async def blob_size(self, doc: str, hash: str) -> int | None:
+        """Bytes of a blob; None if there is no such."""
+
+    async def read_blob(self, doc: str, hash: str, start: int, end: int) -> bytes:
+        """The bytes from ``start`` up to ``end``; fewer where the blob ends, or is gone."""
+
+    async def keep_blobs(self, doc: str, hashes: Collection[str], older_than: float) -> None:
+        """Forget the other blobs of the document, if they were put longer ago than so many
+        seconds, and the spools that nobody wrote to for a day."""
+
+    async def append_spool(self, doc: str, name: str, data: bytes) -> None:
+        """Add to a text that grows, made if there is none of that name. Durable when it
+        returns. If it fails, whether it was added is unknown."""
+
+    async def seal_spool(self, doc: str, name: str) -> tuple[str, int]:
+        """Make a spool into a blob: its hash and size. If it fails it can be done again. Raises
+        ``KeyError`` if there is no such spool."""
+
+    async def spools(self, doc: str) -> list[str]:
+        """The names of the document's spools."""

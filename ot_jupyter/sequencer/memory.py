@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import orjson
 
 from ..transforms import Document, is_notebook
+from .blobs import PieceStore
 from .entry import NOTHING_SEEN, Entry, Head, Seen, Snapshot, advance, chain, judge
 from .log import (
     Appended,
@@ -143,15 +144,31 @@ class _Kept:
         return state == self.head
 
 
+@dataclass(slots=True)
+class _Pieces:
+    """A blob (``size`` is None until it is whole) or a spool."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    size: int | None = None
+    time: float = 0.0
+
+    def copy(self) -> _Pieces:
+        return replace(self, pieces=self.pieces[:])
+
+
 class MemoryCore:
     """The store. Methods as in :class:`~.log.Log`, without ``async``."""
 
     def __init__(self) -> None:
         self.documents: dict[str, _Kept] = {}
+        self.blobs: dict[tuple[str, str], _Pieces] = {}  # by document and hash
+        self.spools: dict[tuple[str, str], _Pieces] = {}  # by document and name
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MemoryCore:
         twin = MemoryCore()
         twin.documents = {doc: kept.copy() for doc, kept in self.documents.items()}
+        twin.blobs = {key: blob.copy() for key, blob in self.blobs.items()}
+        twin.spools = {key: spool.copy() for key, spool in self.spools.items()}
         return twin
 
     # names
@@ -203,6 +220,9 @@ class MemoryCore:
     def delete(self, doc: str) -> None:
         """See :meth:`~.log.Log.delete`."""
         self.documents.pop(doc, None)
+        for kept in (self.blobs, self.spools):
+            for key in [key for key in kept if key[0] == doc]:
+                del kept[key]
 
     def documents_under(self, folder: str) -> list[DocumentRef]:
         """See :meth:`~.log.Log.documents`."""
@@ -322,7 +342,7 @@ class MemoryCore:
 _sharers: WeakKeyDictionary[MemoryCore, WeakSet[MemoryLog]] = WeakKeyDictionary()
 
 
-class MemoryLog:
+class MemoryLog(PieceStore):
     """A :class:`~.log.Log` on a :class:`MemoryCore`. All logs on one core, of one event loop,
     hear what any of them appends and publishes, themselves included."""
 
@@ -415,3 +435,48 @@ class MemoryLog:
 
     async def end_save(self, doc: str, attempt: str) -> None:
         self.core.end_save(doc, attempt)
+
+    async def blob_size(self, doc: str, hash: str) -> int | None:
+        blob = self.core.blobs.get((doc, hash))
+        return None if blob is None else blob.size
+
+    async def spools(self, doc: str) -> list[str]:
+        return sorted(name for of, name in self.core.spools if of == doc)
+
+    async def _begin_blobs(self, doc: str, hashes: list[str], now: float) -> set[str]:
+        blobs = [self.core.blobs.setdefault((doc, hash), _Pieces()) for hash in hashes]
+        for blob in blobs:
+            blob.time = now
+        return {hash for hash, one in zip(hashes, blobs, strict=True) if one.size is not None}
+
+    async def _put_piece(self, doc: str, hash: str, part: int, piece: bytes) -> None:
+        self.core.blobs[doc, hash].pieces[part:] = [piece]
+
+    async def _end_blob(self, doc: str, hash: str, size: int, now: float) -> None:
+        blob = self.core.blobs[doc, hash]
+        blob.size, blob.time = size, now
+
+    async def _pieces(self, doc: str, hash: str, first: int, last: int) -> list[bytes]:
+        return self.core.blobs[doc, hash].pieces[first : last + 1]
+
+    async def _append_chunks(self, doc: str, name: str, chunks: list[bytes], now: float) -> None:
+        spool = self.core.spools.setdefault((doc, name), _Pieces())
+        spool.pieces += chunks
+        spool.time = now
+
+    async def _chunks(self, doc: str, name: str, first: int, count: int) -> list[bytes]:
+        spool = self.core.spools.get((doc, name))
+        return [] if spool is None else spool.pieces[first : first + count]
+
+    async def _forget_spool(self, doc: str, name: str) -> None:
+        self.core.spools.pop((doc, name), None)
+
+    async def _forget_blobs(self, doc: str, but: frozenset[str], before: float) -> None:
+        for (of, hash), blob in list(self.core.blobs.items()):
+            if of == doc and hash not in but and blob.time <= before:
+                del self.core.blobs[of, hash]
+
+    async def _forget_spools(self, doc: str, before: float) -> None:
+        for (of, name), spool in list(self.core.spools.items()):
+            if of == doc and spool.time <= before:
+                del self.core.spools[of, name]

@@ -30,6 +30,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
+from .blobs import PieceStore
 from .entry import MAX_SKIP, Entry, Head, Seen, Snapshot, read_entry
 from .log import (
     Appended,
@@ -57,6 +58,7 @@ CLOSE_SECONDS: Final = 1.0  # until the connection's task is told once more to e
 RETRY_SECONDS: Final = (0.05, 2.0)  # between attempts to have it again: the first, the longest
 PUBLISHED_BYTES: Final = 2**20  # beyond this, listeners are told to look, and not what
 TRIMMED: Final = 1000  # entries in one step of a trim
+FORGOTTEN: Final = 100  # blobs in one step of a collection
 
 _FAILURES = (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
 
@@ -330,6 +332,28 @@ end
 return 1
 """)
 
+# KEYS: the blobs, hash -> size (or '-': not whole), time. time, hashes …
+_BEGIN_BLOBS = _Script("""
+local whole = {}
+for i = 2, #ARGV do
+  local size = string.match(redis.call('HGET', KEYS[1], ARGV[i]) or '', '^%d+')
+  redis.call('HSET', KEYS[1], ARGV[i], (size or '-') .. ' ' .. ARGV[1])
+  if size then whole[#whole + 1] = ARGV[i] end
+end
+return whole
+""")
+
+# KEYS: the names, the pieces of each … | its name, the value that it must have …
+_FORGET_PIECES = _Script("""
+for i = 2, #KEYS do
+  if redis.call('HGET', KEYS[1], ARGV[2 * i - 3]) == ARGV[2 * i - 2] then
+    redis.call('HDEL', KEYS[1], ARGV[2 * i - 3])
+    redis.call('UNLINK', KEYS[i])
+  end
+end
+return 1
+""")
+
 
 # What is in the values.
 
@@ -440,7 +464,7 @@ class _Connections:
         await self.client.aclose()
 
 
-class RedisLog:
+class RedisLog(PieceStore):
     """A :class:`~.log.Log` in Redis. ``url``: ``redis://``, ``rediss://`` (TLS), or one of them
     with ``+cluster``; ``namespace`` keeps apart those who share it. Raises :class:`ValueError`
     for another URL.
@@ -591,6 +615,8 @@ class RedisLog:
         path = await self._do(_DELETE, doc)
         if path is not None:
             await self._release(path.decode(), doc)
+        for kind in ("blob", "spool"):
+            await self._forget_pieces(doc, kind, await self._named(doc, kind))
 
     async def documents(self, under: str) -> list[DocumentRef]:
         pattern = re.sub(r"([\\*?\[\]^])", r"\\\1", under) + "/*"
@@ -710,6 +736,75 @@ class RedisLog:
 
     async def end_save(self, doc: str, attempt: str) -> None:
         await self._do(_END_SAVE, doc, attempt)
+
+    # large outputs: a hash says which there are, one of each kind; each has a key of its own
+
+    async def _execute(self, command: str, key: str, *values: Any) -> Any:
+        with _reported():
+            return await self._connections.execute([key], command, key, *values)
+
+    async def _named(self, doc: str, kind: str) -> dict[bytes, bytes]:
+        return dict(await self._execute("HGETALL", self._key(doc, f"{kind}s")))
+
+    async def _forget_pieces(self, doc: str, kind: str, named: dict[bytes, bytes]) -> None:
+        """Forget these, unless they were put since."""
+        pairs = list(named.items())
+        for start in range(0, len(pairs), FORGOTTEN):
+            some = pairs[start : start + FORGOTTEN]
+            keys = [self._key(doc, f"{kind}:{name.decode()}") for name, _ in some]
+            values = [value for pair in some for value in pair]
+            await self._run(_FORGET_PIECES, [self._key(doc, f"{kind}s"), *keys], *values)
+
+    async def blob_size(self, doc: str, hash: str) -> int | None:
+        value = await self._execute("HGET", self._key(doc, "blobs"), hash)
+        return None if value is None or value.startswith(b"-") else int(value.split()[0])
+
+    async def spools(self, doc: str) -> list[str]:
+        return sorted(name.decode() for name in await self._named(doc, "spool"))
+
+    async def _begin_blobs(self, doc: str, hashes: list[str], now: float) -> set[str]:
+        whole = await self._run(_BEGIN_BLOBS, [self._key(doc, "blobs")], f"{now:.3f}", *hashes)
+        return {hash.decode() for hash in whole}
+
+    async def _put_piece(self, doc: str, hash: str, part: int, piece: bytes) -> None:
+        await self._execute("HSET", self._key(doc, f"blob:{hash}"), part, piece)
+
+    async def _end_blob(self, doc: str, hash: str, size: int, now: float) -> None:
+        await self._execute("HSET", self._key(doc, "blobs"), hash, f"{size} {now:.3f}")
+
+    async def _pieces(self, doc: str, hash: str, first: int, last: int) -> list[bytes]:
+        parts = range(first, last + 1)
+        found = await self._execute("HMGET", self._key(doc, f"blob:{hash}"), *parts)
+        return [piece or b"" for piece in found]
+
+    async def _append_chunks(self, doc: str, name: str, chunks: list[bytes], now: float) -> None:
+        # The name first: by it the spool is found when its time is over.
+        await self._execute("HSET", self._key(doc, "spools"), name, f"{now:.3f}")
+        await self._execute("RPUSH", self._key(doc, f"spool:{name}"), *chunks)
+
+    async def _chunks(self, doc: str, name: str, first: int, count: int) -> list[bytes]:
+        key = self._key(doc, f"spool:{name}")
+        return list(await self._execute("LRANGE", key, first, first + count - 1))
+
+    async def _forget_spool(self, doc: str, name: str) -> None:
+        value = await self._execute("HGET", self._key(doc, "spools"), name)
+        if value is not None:
+            await self._forget_pieces(doc, "spool", {name.encode(): value})
+
+    async def _forget_blobs(self, doc: str, but: frozenset[str], before: float) -> None:
+        await self._forget_old(doc, "blob", but, before)
+
+    async def _forget_spools(self, doc: str, before: float) -> None:
+        await self._forget_old(doc, "spool", frozenset(), before)
+
+    async def _forget_old(self, doc: str, kind: str, but: frozenset[str], before: float) -> None:
+        named = await self._named(doc, kind)
+        old = {
+            name: value
+            for name, value in named.items()
+            if float(value.split()[-1]) <= before and name.decode() not in but
+        }
+        await self._forget_pieces(doc, kind, old)
 
 
 def _done(doc: str, answer: Any) -> bool:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import sqlite3
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import astuple
+from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -24,6 +26,7 @@ from typing import Any, Final, Literal, TypeVar, cast
 import orjson
 
 from ..transforms import Document
+from .blobs import PieceStore
 from .entry import NOTHING_SEEN, Entry, Head, Seen, Snapshot, read_entry
 from .log import (
     Appended,
@@ -40,7 +43,7 @@ from .log import (
 )
 from .memory import SNAPSHOTS_KEPT, agrees, is_one_off, moved, no_document, pack, unpack, weigh
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BUSY_SECONDS: Final = 5.0  # how long another process may hold the file before we give up
 POLL_SECONDS: Final = 0.05  # between looks for other processes' commits, while anyone listens
 INSERTED_AT_ONCE: Final = 64  # rows; SQLite takes 999 values or more
@@ -75,7 +78,26 @@ _SCHEMA = (
         rev INTEGER NOT NULL, time REAL NOT NULL, content BLOB NOT NULL,
         entry TEXT NOT NULL)""",
 )
-_TABLES = ("document", "entry", "seen", "snapshot", "history", "image", "attempt")
+_BLOBS_SCHEMA = (
+    # Of a blob that is not whole the size is null.
+    """CREATE TABLE blob (
+        doc TEXT NOT NULL, hash TEXT NOT NULL, size INTEGER, time REAL NOT NULL,
+        PRIMARY KEY (doc, hash)) WITHOUT ROWID""",
+    """CREATE TABLE blob_piece (
+        doc TEXT NOT NULL, hash TEXT NOT NULL, part INTEGER NOT NULL, piece BLOB NOT NULL,
+        PRIMARY KEY (doc, hash, part))""",
+    """CREATE TABLE spool (
+        doc TEXT NOT NULL, name TEXT NOT NULL, time REAL NOT NULL,
+        PRIMARY KEY (doc, name)) WITHOUT ROWID""",
+    """CREATE TABLE spool_chunk (
+        doc TEXT NOT NULL, name TEXT NOT NULL, part INTEGER NOT NULL, piece BLOB NOT NULL,
+        PRIMARY KEY (doc, name, part))""",
+)
+_STEPS = (_SCHEMA, _BLOBS_SCHEMA)  # from each version of the schema to the next
+_TABLES = (
+    "document", "entry", "seen", "snapshot", "history", "image", "attempt",
+    "blob", "blob_piece", "spool", "spool_chunk",
+)  # fmt: skip
 
 T = TypeVar("T")
 _Pieces = list[bytes]  # a packed document
@@ -381,6 +403,92 @@ def _end_save(connection: sqlite3.Connection, doc: str, attempt: str) -> None:
     connection.execute("DELETE FROM attempt WHERE doc = ? AND id = ?", (doc, attempt))
 
 
+def _begin_blobs(
+    connection: sqlite3.Connection, doc: str, hashes: list[str], now: float
+) -> set[str]:
+    connection.executemany(
+        "INSERT INTO blob VALUES (?, ?, NULL, ?) ON CONFLICT DO UPDATE SET time = excluded.time",
+        ((doc, hash, now) for hash in hashes),
+    )
+    rows = connection.execute("SELECT hash FROM blob WHERE doc = ? AND size IS NOT NULL", (doc,))
+    return {hash for (hash,) in rows}.intersection(hashes)
+
+
+def _blob_size(connection: sqlite3.Connection, doc: str, hash: str) -> int | None:
+    row = _row(connection, "SELECT size FROM blob WHERE doc = ? AND hash = ?", doc, hash)
+    return row and cast("int | None", row[0])
+
+
+def _append_chunks(
+    connection: sqlite3.Connection, doc: str, name: str, chunks: list[bytes], now: float
+) -> None:
+    connection.execute("INSERT OR REPLACE INTO spool VALUES (?, ?, ?)", (doc, name, now))
+    last = _row(
+        connection, "SELECT max(part) FROM spool_chunk WHERE doc = ? AND name = ?", doc, name
+    )[0]
+    connection.executemany(
+        "INSERT INTO spool_chunk VALUES (?, ?, ?, ?)",
+        (
+            (doc, name, part, chunk)
+            for part, chunk in enumerate(chunks, 0 if last is None else last + 1)
+        ),
+    )
+
+
+def _chunks(
+    connection: sqlite3.Connection, doc: str, name: str, first: int, count: int
+) -> list[bytes]:
+    rows = connection.execute(
+        "SELECT piece FROM spool_chunk WHERE doc = ? AND name = ? AND part >= ? AND part < ?"
+        " ORDER BY part",
+        (doc, name, first, first + count),
+    )
+    return [piece for (piece,) in rows]
+
+
+def _pieces(
+    connection: sqlite3.Connection, doc: str, hash: str, first: int, last: int
+) -> list[bytes]:
+    rows = connection.execute(
+        "SELECT piece FROM blob_piece WHERE doc = ? AND hash = ? AND part BETWEEN ? AND ?"
+        " ORDER BY part",
+        (doc, hash, first, last),
+    )
+    return [piece for (piece,) in rows]
+
+
+def _forget_blobs(
+    connection: sqlite3.Connection, doc: str, but: frozenset[str], before: float
+) -> None:
+    # Also those of documents that were not made in the end: another server was first, or crashed.
+    rows = connection.execute(
+        "SELECT doc, hash FROM blob WHERE time <= ?"
+        " AND (doc = ? OR doc NOT IN (SELECT doc FROM document))",
+        (before, doc),
+    ).fetchall()
+    for of, hash in rows:
+        if of != doc or hash not in but:
+            for table in ("blob", "blob_piece"):
+                connection.execute(f"DELETE FROM {table} WHERE doc = ? AND hash = ?", (of, hash))
+
+
+def _forget_spool(connection: sqlite3.Connection, doc: str, name: str) -> None:
+    for table in ("spool", "spool_chunk"):
+        connection.execute(f"DELETE FROM {table} WHERE doc = ? AND name = ?", (doc, name))
+
+
+def _spools(connection: sqlite3.Connection, doc: str, before: float = math.inf) -> list[str]:
+    rows = connection.execute(
+        "SELECT name FROM spool WHERE doc = ? AND time <= ? ORDER BY name", (doc, before)
+    )
+    return [name for (name,) in rows]
+
+
+def _forget_spools(connection: sqlite3.Connection, doc: str, before: float) -> None:
+    for name in _spools(connection, doc, before):
+        _forget_spool(connection, doc, name)
+
+
 # The file.
 
 
@@ -455,8 +563,9 @@ class _File:
             return
         connection.execute("BEGIN IMMEDIATE")
         with _finishing(connection):
-            if self._check_version(connection) != SCHEMA_VERSION:  # nobody was faster
-                for statement in _SCHEMA:
+            version = self._check_version(connection)
+            if version != SCHEMA_VERSION:  # nobody was faster
+                for statement in chain.from_iterable(_STEPS[version:]):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -619,7 +728,7 @@ def _resolve(done: list[_Done]) -> None:
             future.set_result(result)
 
 
-class SqliteLog:
+class SqliteLog(PieceStore):
     """A :class:`~.log.Log` in an SQLite file, made if it is missing, with its folder.
 
     ``durability``: ``"normal"`` keeps all that was acknowledged through any crash of a process,
@@ -767,6 +876,50 @@ class SqliteLog:
 
     async def end_save(self, doc: str, attempt: str) -> None:
         await self._write(lambda connection: _end_save(connection, doc, attempt))
+
+    # large outputs
+
+    async def blob_size(self, doc: str, hash: str) -> int | None:
+        return await self._read(lambda connection: _blob_size(connection, doc, hash))
+
+    async def spools(self, doc: str) -> list[str]:
+        return await self._read(lambda connection: _spools(connection, doc))
+
+    async def _begin_blobs(self, doc: str, hashes: list[str], now: float) -> set[str]:
+        return await self._write(lambda connection: _begin_blobs(connection, doc, hashes, now))
+
+    async def _put_piece(self, doc: str, hash: str, part: int, piece: bytes) -> None:
+        await self._write(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO blob_piece VALUES (?, ?, ?, ?)", (doc, hash, part, piece)
+            )
+        )
+
+    async def _end_blob(self, doc: str, hash: str, size: int, now: float) -> None:
+        await self._write(
+            lambda connection: connection.execute(
+                "UPDATE blob SET size = ?, time = ? WHERE doc = ? AND hash = ?",
+                (size, now, doc, hash),
+            )
+        )
+
+    async def _pieces(self, doc: str, hash: str, first: int, last: int) -> list[bytes]:
+        return await self._read(lambda connection: _pieces(connection, doc, hash, first, last))
+
+    async def _append_chunks(self, doc: str, name: str, chunks: list[bytes], now: float) -> None:
+        await self._write(lambda connection: _append_chunks(connection, doc, name, chunks, now))
+
+    async def _chunks(self, doc: str, name: str, first: int, count: int) -> list[bytes]:
+        return await self._read(lambda connection: _chunks(connection, doc, name, first, count))
+
+    async def _forget_spool(self, doc: str, name: str) -> None:
+        await self._write(lambda connection: _forget_spool(connection, doc, name))
+
+    async def _forget_blobs(self, doc: str, but: frozenset[str], before: float) -> None:
+        await self._write(lambda connection: _forget_blobs(connection, doc, but, before))
+
+    async def _forget_spools(self, doc: str, before: float) -> None:
+        await self._write(lambda connection: _forget_spools(connection, doc, before))
 
 
 def _submit(worker: _Worker | None, work: _Work) -> asyncio.Future[Any]:
