@@ -24,7 +24,9 @@ from jupyter_server.utils import ensure_async
 from nbformat import from_dict
 from tornado import web
 
+from ..sequencer.blobs import in_full
 from ..sequencer.entry import Head
+from ..sequencer.files import detached
 from ..sequencer.live import LiveDocument
 from ..sequencer.live_file import LiveFile
 from ..sequencer.log import LogUnavailable
@@ -32,6 +34,7 @@ from ..sequencer.pen import Rejected, Submission
 from ..sequencer.projection import merge, project
 from ..sequencer.sequencer import Sequencer
 from ..transforms import Change, Document, Refused, is_notebook
+from ..transforms.blobs import Contents, attach_document
 from ..transforms.diff import adopt_ids
 from ..transforms.notebook import document_notebook, notebook_document, text_document
 from .base import requester_of
@@ -165,6 +168,10 @@ class ContentsHandler(_Handler, core.ContentsHandler):
         if wants_hash:
             self._set_hash(model, live)
         if is_notebook(document):
+            try:
+                document = await in_full(live.log, live.ref.doc, document)
+            except LogUnavailable as error:  # an excerpt might be saved as if it were all
+                raise as_api_error(error) from error
             notebook = await asyncio.to_thread(_notebook, document)
             self.manager.mark_trusted_cells(notebook, path)
             model |= {"type": "notebook", "format": "json", "content": notebook}
@@ -202,12 +209,13 @@ class ContentsHandler(_Handler, core.ContentsHandler):
             return
         exists = await ensure_async(self.manager.file_exists(path))
         try:
-            found = await asyncio.to_thread(_document, model)
+            found, contents = await asyncio.to_thread(_document, model)
         except Refused as refused:
             message = f"what is to be saved is not valid: {refused.message}"
             at = "/content" + refused.pointer
             raise ApiError(HTTPStatus.BAD_REQUEST, refused.code, message, at) from None
         try:
+            await live.log.put_blobs(live.ref.doc, contents)
             written = await self._within_limits(self._enter(live, found))
             await self._write(live)
         except PermissionError as error:
@@ -217,7 +225,8 @@ class ContentsHandler(_Handler, core.ContentsHandler):
             raise as_api_error(error) from error
         if is_notebook(written) and self.manager.notary.check_cells(_node(model["content"])):
             # As jupyter_server does: what the user trusts is trusted, if it is what was saved.
-            self.manager.notary.sign(await asyncio.to_thread(_notebook, written))
+            full = await asyncio.to_thread(attach_document, written, contents)
+            self.manager.notary.sign(await asyncio.to_thread(_notebook, full))
         self.set_status(HTTPStatus.OK if exists else HTTPStatus.CREATED)
         self._finish_model(await self._model(path))
 
@@ -388,14 +397,15 @@ def _is_whole(model: dict[str, Any], live: LiveDocument) -> bool:
     )
 
 
-def _document(model: dict[str, Any]) -> Document:
-    """The document in a model. Raises :class:`Refused`, with a pointer into the content."""
+def _document(model: dict[str, Any]) -> tuple[Document, Contents]:
+    """The document in a model, and the contents of its large outputs. Raises :class:`Refused`,
+    with a pointer into the content."""
     content = model["content"]
     if model["type"] == "notebook":
-        return notebook_document(content)
+        return detached(notebook_document(content))
     if not isinstance(content, str):
         raise Refused("wrong_type", "the content of a text file is a string")
-    return text_document(content)
+    return text_document(content), {}
 
 
 def _copy(head: Head, document: Document) -> Copy:

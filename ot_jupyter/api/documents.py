@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import orjson
 
+from ..sequencer.blobs import in_full
 from ..sequencer.entry import Head
 from ..sequencer.live import LiveDocument
 from ..sequencer.pen import Accepted
@@ -80,6 +81,7 @@ class DocumentHandler(ChangeHandler):
             self.set_status(HTTPStatus.NOT_MODIFIED)
             await self.finish()
         elif is_notebook(document):
+            document = await in_full(live.log, live.ref.doc, document)
             await self.finish(await asyncio.to_thread(_notebook_json, document))
         else:
             text = document["source"].encode()

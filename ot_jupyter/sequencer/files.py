@@ -33,6 +33,7 @@ from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError
 
 from ..transforms import Document, Refused, is_notebook
+from ..transforms.blobs import Contents, attach_document, detach_document
 from ..transforms.notebook import (
     document_notebook,
     notebook_document,
@@ -65,7 +66,14 @@ class Loadable:
 
     path: str
     kind: str  # "notebook" or "text"
-    document: Document
+    document: Document  # refers to its large outputs
+    contents: Contents  # of these
+
+
+def detached(document: Document) -> tuple[Document, Contents]:
+    """What was read from outside, with references to its large outputs, and their contents. What
+    it brings as references are none: only who has a content can tell its name."""
+    return detach_document(attach_document(document, {}))
 
 
 class Files:
@@ -144,22 +152,26 @@ class Files:
             again = await self._ask(self.contents.get(path, content=True))
             content = _without_new_ids(model["content"], again["content"])
             document = await asyncio.to_thread(notebook_document, content)
-            return Loadable(path, "notebook", document)
+            return Loadable(path, "notebook", *await asyncio.to_thread(detached, document))
         if model["type"] == "directory":
             raise Refused("is_directory", f"{path!r} is a folder", "/path")
         if model.get("format") != "text":
             raise Refused("not_text", f"{path!r} is not a text in UTF-8", "/path")
-        return Loadable(path, "text", text_document(model["content"]))
+        return Loadable(path, "text", text_document(model["content"]), {})
 
     # Writing: see the requests in ``projection.py``.
 
-    async def stage(self, path: str, attempt: str, projection: Document) -> Staged:
-        """Write what is to be saved beside the file, or keep it for ``put``."""
+    async def stage(
+        self, path: str, attempt: str, projection: Document, contents: Contents
+    ) -> Staged:
+        """Write what is to be saved beside the file, or keep it for ``put``. ``contents`` are those
+        of the large outputs."""
+        full = await asyncio.to_thread(attach_document, projection, contents)
         if not self.plain:
-            self._staged[attempt] = projection
-            return Staged(projection, await asyncio.to_thread(digest_of, projection))
+            self._staged[attempt] = full
+            return await asyncio.to_thread(_staged, full)
         # As the manager's own save does: its hooks may change what is saved.
-        content = await asyncio.to_thread(_model, projection)
+        content = await asyncio.to_thread(_model, full)
         hooked = self.contents.pre_save_hook is not None or bool(self.contents._pre_save_hooks)
         try:
             self.contents.run_pre_save_hooks(model=content, path=path)
@@ -171,7 +183,7 @@ class Files:
                 self.contents.notary.sign(node)
             content["content"] = node
         os_path = self.contents._get_os_path(path)
-        return await asyncio.to_thread(_stage, os_path, attempt, content, projection, hooked)
+        return await asyncio.to_thread(_stage, os_path, attempt, content, full, hooked)
 
     async def put(self, path: str, attempt: str, seen: Stat | None) -> Written | Lost | None:
         """Exchange the file with the staged one."""
@@ -202,12 +214,12 @@ class Files:
         contents.emit(data={"action": "save", "path": path})
 
     async def _save(self, path: str, attempt: str, seen: Stat | None) -> Written | Lost | None:
-        projection = self._staged.pop(attempt, None)
-        if projection is None:
+        full = self._staged.pop(attempt, None)
+        if full is None:
             return Lost()
         if await self.stat(path) != seen:
             return None
-        model = await asyncio.to_thread(_model, projection)
+        model = await asyncio.to_thread(_model, full)
         try:
             await self._ask(self.contents.save(model, path))
         except HTTPError as error:
@@ -276,7 +288,7 @@ def _read(os_path: str, path: str) -> Loadable:
         raise Refused("not_found", "there is no such file", "/path") from None
     except IsADirectoryError:
         raise Refused("is_directory", f"{path!r} is a folder", "/path") from None
-    return Loadable(path, _kind(path), _document(data, path))
+    return Loadable(path, _kind(path), *detached(_document(data, path)))
 
 
 def _kind(path: str) -> str:
@@ -294,20 +306,26 @@ def _document(data: bytes, path: str) -> Document:
 
 def _is_one_of(digests: tuple[str, ...], path: str, data: bytes) -> bool:
     try:
-        return digest_of(_document(data, path)) in digests
+        return digest_of(detached(_document(data, path))[0]) in digests
     except Refused:
         return False
 
 
-def _model(projection: Document) -> dict[str, Any]:
-    if is_notebook(projection):
-        content = document_notebook(projection)
+def _model(full: Document) -> dict[str, Any]:
+    if is_notebook(full):
+        content = document_notebook(full)
         return {"type": "notebook", "format": "json", "content": content}
-    return {"type": "file", "format": "text", "content": projection["source"]}
+    return {"type": "file", "format": "text", "content": full["source"]}
+
+
+def _staged(full: Document) -> Staged:
+    """What will be read back: not always what it was made from, as a content may be missing."""
+    document, _ = detached(full)
+    return Staged(document, digest_of(document))
 
 
 def _stage(
-    os_path: str, attempt: str, model: dict[str, Any], projection: Document, hooked: bool
+    os_path: str, attempt: str, model: dict[str, Any], full: Document, hooked: bool
 ) -> Staged:
     text: str = model["content"]
     if model["type"] == "notebook":
@@ -316,10 +334,9 @@ def _stage(
         )
         text += "" if text.endswith("\n") else "\n"
     data = text.encode()
-    document = _document(data, os_path) if hooked else projection
-    digest = digest_of(document)
+    staged = _staged(_document(data, os_path) if hooked else full)
     disk.stage(os_path, attempt, data)
-    return Staged(document, digest)
+    return staged
 
 
 def _refusal(error: HTTPError) -> Refused:

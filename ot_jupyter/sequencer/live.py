@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from ..transforms import Document, is_notebook
+from ..transforms.blobs import references
 from . import measures
 from .entry import Entry, Head, Snapshot
 from .log import DocumentRef, Loaded, Log, LogUnavailable
@@ -67,6 +68,7 @@ PRESENCE_SECONDS = 60.0  # without a word, a client is taken to be gone
 PRESENCE_PAUSE = 0.1  # seconds between two tellings of one document's presence
 TURNS = 3  # of the event loop: those who were told write, are read, and submit
 RETRY_SECONDS = (0.05, 2.0)  # first and longest pause while the log is away
+BLOB_SECONDS = 600.0  # so long a blob may wait for the entry that refers to it
 
 
 class LiveDocument(Stream):
@@ -381,7 +383,8 @@ class LiveDocument(Stream):
             self._summing = asyncio.create_task(self.sum_up())
 
     async def sum_up(self) -> None:
-        """Write a snapshot and trim the log to its bounds."""
+        """Write a snapshot, trim the log to its bounds, and forget blobs that nothing in the window
+        refers to."""
         head, document = self.head, self.document
         if head.rev == self._snapshot_rev:
             return
@@ -398,6 +401,10 @@ class LiveDocument(Stream):
                     seen_before=before.isoformat(timespec="milliseconds"),
                 )
                 self.pen.floor = floor
+            # Pictures of the pen's state, as it goes on meanwhile.
+            documents = [self.document, *(anchor.document for anchor in self.pen.anchors)]
+            used = await asyncio.to_thread(_referred_to, documents, list(self.pen.window))
+            await self.log.keep_blobs(self.ref.doc, used, BLOB_SECONDS)
         except LogUnavailable as error:
             logger.warning("ot_jupyter: no snapshot of %s: %s", self.ref.path, error)
 
@@ -429,3 +436,9 @@ class LiveDocument(Stream):
                 waiting.set_exception(LogUnavailable("the document is closed"))
         with contextlib.suppress(LogUnavailable):
             await self.log.unsubscribe(self.ref.doc)
+
+
+def _referred_to(documents: list[Document], entries: list[Entry]) -> set[str]:
+    """The blobs that documents, and what entries write, refer to."""
+    large = (references(entry.ops) for entry in entries if b'"blobs"' in entry.body)
+    return set().union(*map(references, documents), *large)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from random import uniform
@@ -11,6 +12,8 @@ from typing import Any
 from uuid import uuid4
 
 from ..transforms import Refused
+from ..transforms.blobs import references
+from .blobs import read_contents
 from .files import Files
 from .live import LiveDocument
 from .log import LogUnavailable
@@ -101,7 +104,7 @@ class LiveFile:
                 self.doc, one.image, one.digest, one.rev, over=one.over, attempt=one.attempt
             ),
             End: lambda one: live.log.end_save(self.doc, one.attempt),
-            Stage: lambda one: files.stage(self.path, one.attempt, one.projection),
+            Stage: self._stage,
             Put: lambda one: files.put(self.path, one.attempt, one.seen),
             Resolve: lambda one: files.resolve(self.path, one.attempt, one.image),
             Discard: lambda one: files.discard(self.path, one.attempt),
@@ -294,7 +297,21 @@ class LiveFile:
         return None if found is None or len(found[1]) > MOST_CHANGES else Past(*found)
 
     async def _read(self, _: ReadFile) -> Any:
-        return (await self.files.read(self.path)).document
+        file = await self.files.read(self.path)
+        # First: once the log refers to them they must be there, whatever happens to us.
+        await self.live.log.put_blobs(self.doc, file.contents)
+        return file.document
+
+    async def _stage(self, request: Stage) -> Any:
+        wanted = references(request.projection)
+        contents = await read_contents(self.live.log, self.doc, wanted)
+        if wanted - contents.keys():  # a store that was lost: the file may have them still
+            with contextlib.suppress(Refused):
+                contents |= (await self.files.read(self.path)).contents
+        lost = wanted - contents.keys()
+        if lost:
+            logger.warning("ot_jupyter: %d large outputs of %s are lost", len(lost), self.path)
+        return await self.files.stage(self.path, request.attempt, request.projection, contents)
 
     async def _enter(self, request: Enter) -> Any:
         verdict = await self.live.commit(

@@ -175,7 +175,11 @@ class Sequencer:
         epoch = uuid4().hex[:12]
         document = project(file.document)
         ref = DocumentRef(uuid4().hex[:16], file.path, file.kind, epoch)
-        return await self.log.create(ref, Snapshot(0, initial_hash(epoch, document), document))
+        await self.log.put_blobs(ref.doc, file.contents)
+        standing = await self.log.create(ref, Snapshot(0, initial_hash(epoch, document), document))
+        if standing.doc != ref.doc:
+            await self.log.delete(ref.doc)
+        return standing
 
     def _happened(self, os_paths: set[str]) -> None:
         """Something happened to files: look at those that are open."""
