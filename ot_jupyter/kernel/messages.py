@@ -60,7 +60,11 @@ def output(kind: str, content: Json) -> Output:
             "output_type": "error",
             "ename": _name(content, "ename"),
             "evalue": _name(content, "evalue"),
-            "traceback": [_text(line) for line in optional(content, "traceback", list)],
+            "traceback": [
+                well_formed(line)
+                for line in optional(content, "traceback", list)
+                if isinstance(line, str)
+            ],
         }
     result: Output = {
         "output_type": "execute_result" if kind == "execute_result" else "display_data",
@@ -167,9 +171,9 @@ def _text(value: Json) -> str:
 
 
 def _name(content: Json, key: str) -> str:
-    """A part of an error; kernels put numbers and null here, and the error must be seen."""
+    """A part of an error. Whatever is wrong with it, the error must be seen."""
     value = content.get(key)
-    return "" if value is None else well_formed(value if isinstance(value, str) else repr(value))
+    return well_formed(value) if isinstance(value, str) else ""
 
 
 def _count(value: Json) -> int | None:

@@ -112,6 +112,7 @@ class Outputs:
         *_, last = (None, *outputs)
         if last is not None and _is_open_stream(last):
             item = self._new_item(new)
+            new.stream = item
             self._print(new, item, last["name"], last["text"])
             item.mark(last)
 
@@ -120,9 +121,7 @@ class Outputs:
         cell = self._runs.get(run)
         if cell is not None and cell.stream is not None:
             printed = cell.stream.printed
-            assert printed is not None
-            printed.value()  # which tells whether it is large
-            if printed.large:
+            if printed is not None and printed.measure():
                 self._close(cell)
 
     def sealed(self, name: str, hash: str, size: int) -> None:
@@ -184,19 +183,17 @@ class Outputs:
 
     def take_spooled(self) -> list[tuple[str, bytes]]:
         """Pieces of large streams, each with the name of the spool to which it is appended."""
-        waiting = [item.printed for item in self._large.values()]
-        waiting += [printed for printed in self._to_seal.values() if printed not in waiting]
         return [
-            (printed.name, printed.hand_out())
-            for printed in waiting
-            if printed is not None and printed.holds
+            (name, item.printed.hand_out())
+            for name, item in self._large.items()
+            if item.printed is not None and item.printed.holds
         ]
 
     def take_sealed(self) -> list[str]:
         """Names of spools that are complete; each is sealed, and :meth:`sealed` called."""
         names = [name for name, printed in self._to_seal.items() if not printed.holds]
         for name in names:
-            del self._to_seal[name]
+            self._to_seal.pop(name).handed_over = True
         return names
 
     # Messages.
@@ -254,12 +251,12 @@ class Outputs:
         item = cell.stream
         if item is None or item.printed is None or item.printed.stream != name:
             self._close(cell)
-            self._print(cell, self._new_item(cell), name, text)
+            item = cell.stream = self._new_item(cell)
+            self._print(cell, item, name, text)
         else:
             item.printed.write(text)
             self._note_large(item)
-        assert cell.stream is not None
-        self._change(cell, cell.stream)
+        self._change(cell, item)
 
     def _add(
         self,
@@ -302,11 +299,13 @@ class Outputs:
         self._dirty[cell.id] = cell
 
     def _print(self, cell: _Cell, item: _Item, name: str, text: str) -> None:
-        """Let a text begin in this item; it is the cell's last."""
+        """Let a text begin in this item, instead of what was printed there."""
+        self._abandon(item)
         item.printed = Printed(name, f"{cell.run}.{cell.streams}", text)
         cell.streams += 1
-        cell.stream = item
         self._note_large(item)
+        if item is not cell.stream:
+            self._seal(item)
 
     def _note_large(self, item: _Item) -> None:
         printed = item.printed
@@ -316,12 +315,17 @@ class Outputs:
     def _close(self, cell: _Cell) -> None:
         """What is printed from now on goes into another output."""
         item, cell.stream = cell.stream, None
-        if item is not None and item.printed is not None:
-            item.printed.close()
-            if item.printed.large:
-                self._note_large(item)
-                self._to_seal[item.printed.name] = item.printed
-                self._change(cell, item)
+        if item is not None:
+            self._seal(item)
+
+    def _seal(self, item: _Item) -> None:
+        printed = item.printed
+        if printed is None:
+            return
+        printed.close()
+        self._note_large(item)
+        if printed.large:
+            self._to_seal[printed.name] = printed
 
     def _forget(self, cell: _Cell, items: Iterable[_Item]) -> None:
         for item in list(items):
@@ -342,11 +346,10 @@ class Outputs:
         printed = item.printed
         if printed is None or self._large.pop(printed.name, None) is None:
             return
-        printed.hand_out()
-        if printed.handed_out:
+        self._to_seal.pop(printed.name, None)
+        if printed.handed_out and not printed.handed_over:
+            printed.hand_out()
             self._to_seal[printed.name] = printed
-        else:
-            self._to_seal.pop(printed.name, None)
 
     # Changes.
 
@@ -364,11 +367,12 @@ class Outputs:
             else:
                 self._forget(cell, [item])
         kept = 0 if cell.cleared else len(outputs)
-        if added and kept and kept - 1 not in replaced:
-            self._join(cell, outputs[-1], added, replaced, kept - 1)
-        for item in added:
+        for item in added:  # what comes back stands at the end now
             self._number += 1
             item.number = self._number
+        last = kept - 1
+        if added and kept and last not in replaced and self._join(cell, added[0], outputs[last]):
+            replaced[last] = added.pop(0)
         if added and cell.stream is not None and cell.stream is not added[-1]:
             self._close(cell)
         parts: Delta = [kept - len(outputs)]
@@ -432,38 +436,20 @@ class Outputs:
         if text == "":
             return False
         if text is not None:
-            before, was_open = item.printed, item is cell.stream
-            self._abandon(item)
-            self._print(cell, item, before.stream, text)
-            if not was_open:
-                cell.stream = item
-                self._close(cell)
+            self._print(cell, item, item.printed.stream, text)
         return True
 
-    def _join(
-        self,
-        cell: _Cell,
-        last: Output,
-        added: list[_Item],
-        replaced: dict[int, _Item],
-        place: int,
-    ) -> None:
-        """Let a stream that would stand beside one of its name go on in that one's place."""
-        item = added[0]
+    def _join(self, cell: _Cell, item: _Item, last: Output) -> bool:
+        """Whether the item is a stream that would stand beside one of its name; it goes on in
+        that one's place then."""
         printed = item.printed
-        if printed is None or printed.large or not _is_open_stream(last):
-            return
+        if printed is None or printed.measure() or not _is_open_stream(last):
+            return False
         if printed.stream != last["name"]:
-            return
+            return False
         self._forget(cell, [other for other in cell.items if other.shown is last])
-        text = last["text"] + printed.value()["text"]
-        was_open = item is cell.stream
-        stream = cell.stream
-        self._print(cell, item, printed.stream, text)
-        if not was_open:
-            self._close(cell)
-            cell.stream = stream
-        replaced[place] = added.pop(0)
+        self._print(cell, item, printed.stream, last["text"] + printed.value()["text"])
+        return True
 
 
 def _order(item: _Item) -> int:

@@ -23,8 +23,8 @@ class Printed:
         self.stream = stream
         self.name = name
         self.large = False  # beyond the limit: a head, a tail, and a spool
-        self.closed = False  # nothing is printed here any more
         self.handed_out = False  # whether the spool exists
+        self.handed_over = False  # whether it is being sealed
         self.blob: dict[str, Any] | None = None  # the reference to the sealed spool
         self._terminal = Terminal()
         self._held: list[str] = []  # what is finished and was not handed out
@@ -40,14 +40,17 @@ class Printed:
         if self._size > OUTPUT_LIMIT:
             self.large = True
 
+    def measure(self) -> bool:
+        """Whether it is beyond the limit, the unfinished line included."""
+        self.large = self.large or self._size + len(self._terminal.line.encode()) > OUTPUT_LIMIT
+        return self.large
+
     def value(self) -> Output:
         """The output as it is shown now."""
         line = self._terminal.line
-        size = self._size + len(line.encode())
-        self.large = self.large or size > OUTPUT_LIMIT
         value: Output = {"output_type": "stream", "name": self.stream}
-        if self.large:
-            value["text"] = self._excerpt(line, size)
+        if self.measure():
+            value["text"] = self._excerpt(line, self._size + len(line.encode()))
         else:
             self._held = ["".join(self._held)]
             value["text"] = self._held[0] + line
@@ -68,11 +71,9 @@ class Printed:
 
     def close(self) -> None:
         """Nothing will be printed here any more."""
-        self.value()  # which tells whether it is large
-        if self.large and not self.closed:
+        if self.measure():
             self._terminal.finish()
             self._absorb()
-        self.closed = True
 
     def hand_out(self) -> bytes:
         """The next piece for the spool."""
