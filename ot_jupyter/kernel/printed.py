@@ -16,8 +16,20 @@ class Printed:
     handed out in pieces and goes to the spool of that ``name``, so that memory stays bounded.
     """
 
-    __slots__ = ("_head", "_held", "_held_at", "_size", "_tail", "_terminal", "blob", "closed",
-                 "handed_out", "large", "name", "stream")  # fmt: skip
+    __slots__ = (
+        "_head",
+        "_held",
+        "_held_at",
+        "_size",
+        "_tail",
+        "_terminal",
+        "blob",
+        "handed_out",
+        "handed_over",
+        "large",
+        "name",
+        "stream",
+    )
 
     def __init__(self, stream: str, name: str, text: str = "") -> None:
         self.stream = stream

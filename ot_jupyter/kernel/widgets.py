@@ -89,7 +89,7 @@ class Comms:
             self._close(comm_id)
             return
         data = optional(content, "data", dict)
-        buffers = [bytes(part) for part in optional(message, "buffers", list) if _is_binary(part)]
+        buffers = [_binary(part) for part in optional(message, "buffers", list)]
         if kind == "comm_open":
             target = required(content, "target_name", str)
             self._open(comm_id, target, data, optional(message, "metadata", dict), buffers)
@@ -167,8 +167,10 @@ class Comms:
             self._captures.setdefault(after, []).append(comm_id)
 
 
-def _is_binary(part: object) -> bool:
-    return isinstance(part, (bytes, bytearray, memoryview))
+def _binary(part: object) -> bytes:
+    if isinstance(part, (bytes, bytearray, memoryview)):
+        return bytes(part)
+    raise Malformed("a buffer is bytes")
 
 
 def _paths(data: dict[str, Json]) -> list[Path]:
