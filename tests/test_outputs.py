@@ -747,8 +747,8 @@ class Race:
     def foreign_clear(self, items: list[Shown], what: int) -> list[Any]:
         """Remove the first so many of them; ``changed`` marks those in the reference."""
         delta: list[Any] = []
-        for index, item in enumerate(items[:what]):
-            item.changed = item.display is None
+        for index, item in enumerate(items):
+            item.changed = index < what and item.display is None
             if item.changed:
                 delta += [index - sum(map(abs, delta)), -1]
         parts: list[int] = []

@@ -241,7 +241,7 @@ class Outputs:
             update: Output = {**output, "output_type": "display_data"}
             update.pop("execution_count", None)
             for item in known:
-                item.output, item.blobs = update, dict(blobs)
+                item.output, item.blobs = update.copy(), blobs.copy()  # found by identity
                 self._change(self._places[item], item)
         if cell is not None:
             self._add(cell, output, blobs, display if kind == "display_data" else None)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from ..transforms.values import MAX_DEPTH, Json
-from .messages import Malformed, clean, optional
+from .messages import Malformed, clean, optional, well_formed
 from .messages import field as required
 
 STATE_LIMIT: Final = 64 * 2**20  # bytes, for all comms of a kernel
@@ -84,14 +84,14 @@ class Comms:
         if kind not in ("comm_open", "comm_msg", "comm_close"):
             return
         content = required(message, "content", dict)
-        comm_id = required(content, "comm_id", str)
+        comm_id = well_formed(required(content, "comm_id", str))
         if kind == "comm_close":
             self._close(comm_id)
             return
         data = optional(content, "data", dict)
         buffers = [_binary(part) for part in optional(message, "buffers", list)]
         if kind == "comm_open":
-            target = required(content, "target_name", str)
+            target = well_formed(required(content, "target_name", str))
             self._open(comm_id, target, data, optional(message, "metadata", dict), buffers)
         elif comm_id in self._comms and data.get("method") in _METHODS:
             self._merge(comm_id, data, buffers)
@@ -175,8 +175,8 @@ def _binary(part: object) -> bytes:
 
 def _paths(data: dict[str, Json]) -> list[Path]:
     """Where each buffer belongs."""
-    paths: list[Path] = []
-    for path in optional(data, "buffer_paths", list):
+    paths = [clean(path, 1) for path in optional(data, "buffer_paths", list)]
+    for path in paths:
         if not (
             isinstance(path, list)
             and path
@@ -184,8 +184,7 @@ def _paths(data: dict[str, Json]) -> list[Path]:
             and all(isinstance(key, (str, int)) for key in path)
         ):
             raise Malformed("a buffer path is a list of keys and indexes")
-        paths.append(tuple(path))
-    return paths
+    return [tuple(path) for path in paths]
 
 
 def _captured(comm: _Comm) -> str:
