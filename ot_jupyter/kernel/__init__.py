@@ -1,1 +1,1 @@
-"""What is ours between a run request and its outputs. Nothing runs here yet."""
+"""What is ours between a run request and its outputs."""
