@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -33,3 +35,17 @@ def detach(output: dict[str, Any], limit: int) -> tuple[dict[str, Any], dict[str
         return output, {}
     kept = {mime: value for mime, value in data.items() if mime not in blobs}
     return {**output, "data": kept, "blobs": blobs}, contents
+
+
+def attach(output: dict[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """The output in full, without ``blobs``."""
+    full = {key: value for key, value in output.items() if key != "blobs"}
+    for field, reference in output.get("blobs", {}).items():
+        content = contents[reference["hash"]]
+        if field == "text":
+            full["text"] = content.decode()
+        else:
+            is_json = re.fullmatch(r"application/(.*\+)?json", field)
+            value = orjson.loads(content) if is_json else content.decode()
+            full["data"] = {**full["data"], field: value}
+    return full
