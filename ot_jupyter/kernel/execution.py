@@ -10,7 +10,7 @@ a document: operations, and what they expect to find, so nothing is written over
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..sequencer.entry import Entry
 from ..sequencer.runs import UNDER_WAY, execution_path, is_under_way
@@ -69,17 +69,20 @@ def find_run(document: Document, run: Run) -> dict[str, Any] | None:
     return execution if run.name in names else None
 
 
+Expected: TypeAlias = tuple[Segments, Json]  # a place in the document, and what is there
+
+
 class Proposal(NamedTuple):
     """Operations for a document, if it has these values at these places. None: nothing to do."""
 
     ops: Change
-    expects: tuple[tuple[Segments, Json], ...] = ()
+    expects: tuple[Expected, ...] = ()
 
 
 NOTHING: Final = Proposal([])
 
 
-def expect(document: Document, cell: str) -> tuple[Segments, Json]:
+def expect(document: Document, cell: str) -> Expected:
     """That a cell's ``execution`` is what it is in this document."""
     return ("cells", cell, "execution"), document["cells"][cell]["execution"]
 
@@ -127,7 +130,7 @@ def end(document: Document, cell: str, run: str, **said: Any) -> Change:
 def abandon(document: Document, keep: Set[str], time: str, reason: str) -> Proposal:
     """The end of all that was queued (aborted) or running (lost) and is not to be kept: the kernel
     that it was for is gone."""
-    expects: list[tuple[Segments, Json]] = []
+    expects: list[Expected] = []
     ops: Change = []
     for cell in document["order"]:
         execution = document["cells"][cell]["execution"]

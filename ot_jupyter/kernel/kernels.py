@@ -24,7 +24,7 @@ from ..sequencer.pen import Submission, Verdict
 from ..sequencer.runs import AUTHOR, REQUEST, is_under_way, request_ops
 from ..sequencer.sequencer import Sequencer, has_ended, host_of
 from ..transforms import Refused
-from .connection import Message, make_context
+from .connection import Message
 from .execution import Run, queued_in
 from .live_kernel import STOPPED, LiveKernel, Request
 from .sessions import Sessions
@@ -44,7 +44,6 @@ class Kernels:
         self.sessions = sessions
         self._sequencer = sequencer
         self._server = sequencer.server
-        self._context = make_context()
         self._owned: dict[str, LiveKernel] = {}  # by document id
         self._hearers: dict[str, dict[Hearer, None]] = {}  # of comm messages, by document id
         self._heard: dict[str, float] = {}  # owners of other machines, when they were last heard
@@ -83,8 +82,7 @@ class Kernels:
 
     def _own(self, live: LiveDocument) -> LiveKernel:
         kernel = LiveKernel(
-            live, self.sessions, self._context, self._server, self._release,
-            partial(self._tell, live.ref.doc),
+            live, self.sessions, self._server, self._release, partial(self._tell, live.ref.doc)
         )  # fmt: skip
         self._owned[live.ref.doc] = kernel
         return kernel
@@ -238,7 +236,7 @@ class Kernels:
         kernels = list(self._owned.values())
         self._owned.clear()
         await asyncio.gather(*(one.close(STOPPED) for one in kernels), return_exceptions=True)
-        self._context.destroy(linger=0)
+        self.sessions.close()
 
 
 def _asked_in(live: LiveDocument, entries: list[Entry]) -> Iterator[Run | Request]:
