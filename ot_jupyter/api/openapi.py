@@ -101,7 +101,8 @@ def _patch_document() -> Part:
         "summary": "Change a document by a JSON Patch (RFC 6902), all of it or nothing",
         "description": (
             "The patch speaks of the notebook as `getDocument` gives it; a cell can also be named "
-            "by its id, `/cells/@ID/source`. It is resolved once, at the state `base`, and "
+            "by its id, `/cells/@ID/source`. Large outputs are references there (`blobs`). It is "
+            "resolved once, at the state `base`, and "
             "transformed over what was entered since. Replacing a source enters only what "
             "differs, so nothing typed there meanwhile is lost. Each `test` is evaluated in its "
             "place when the patch's turn comes."
@@ -423,8 +424,8 @@ _FAILURES: Final = {
     "410": "That revision can't be reached any more",
     "412": "The document is at another state than `If-Match` names",
     "413": "The patch is too large",
-    "416": "It ends before that range begins",
     "415": "A patch comes as `application/json-patch+json`",
+    "416": "It ends before that range begins",
     "422": "It is understood, and can't be done",
     "503": "The store can't be reached",
 }
