@@ -41,6 +41,7 @@ def description(base_url: str) -> Part:
             },
             "/api/ot/entries/{path}": {"parameters": [_PATH], **_reading(_get_entries())},
             "/api/ot/reverts/{path}": {"parameters": [_PATH], "post": _post_revert()},
+            "/api/ot/blobs/{doc}/{hash}": {"parameters": _BLOB_NAME, **_reading(_get_blob())},
             "/api/ot/presence/{path}": {"parameters": [_PATH], **_reading(_get_presence())},
             "/api/ot/health": _reading(_get_health()),
             "/api/ot/openapi.json": _reading(_get_description()),
@@ -100,7 +101,8 @@ def _patch_document() -> Part:
         "summary": "Change a document by a JSON Patch (RFC 6902), all of it or nothing",
         "description": (
             "The patch speaks of the notebook as `getDocument` gives it; a cell can also be named "
-            "by its id, `/cells/@ID/source`. It is resolved once, at the state `base`, and "
+            "by its id, `/cells/@ID/source`. Large outputs are references there (`blobs`). It is "
+            "resolved once, at the state `base`, and "
             "transformed over what was entered since. Replacing a source enters only what "
             "differs, so nothing typed there meanwhile is lost. Each `test` is evaluated in its "
             "place when the patch's turn comes."
@@ -220,6 +222,35 @@ def _get_entries() -> Part:
                 },
             },
             **_errors("400", "404", "409", "410", "422"),
+        },
+    }
+
+
+def _get_blob() -> Part:
+    whole: Part = {"*/*": {"schema": {"type": "string"}}}
+    etag: Part = {"required": True, "schema": {"type": "string"}, "description": "The hash"}
+    return {
+        "operationId": "getBlob",
+        "summary": "A large output, whole or a range of it",
+        "description": (
+            "What an output's `blobs` refer to: the text in UTF-8, or JSON. An image is in base64, "
+            "as everywhere in a notebook. What a hash names never changes."
+        ),
+        "parameters": [
+            _query(
+                "type",
+                {"type": "string"},
+                "The media type that it has; one that a browser might run is answered as text",
+            ),
+            _header("Range", {"type": "string"}, "One range of bytes, `bytes=0-65535`"),
+            _header("If-Range", {"type": "string"}, "The range, if this is the ETag; else all"),
+            _header("If-None-Match", {"type": "string"}, "304 if this is the ETag"),
+        ],
+        "responses": {
+            "200": {"description": "All of it", "headers": {"ETag": etag}, "content": whole},
+            "206": {"description": "The range", "headers": {"ETag": etag}, "content": whole},
+            "304": {"description": "It is known already", "headers": {"ETag": etag}},
+            **_errors("400", "404", "416"),
         },
     }
 
@@ -387,13 +418,14 @@ def _patch_operations() -> list[Part]:
 _FAILURES: Final = {
     "400": "The request can't be read",
     "403": "Not authenticated, or not permitted",
-    "404": "There is no such document, or not yet such a revision",
+    "404": "There is no such document or output, or not yet such a revision",
     "409": "A `test` failed (`entries` are those that came between), the patch speaks of something "
     "that is not there, or the document never was in that state",
     "410": "That revision can't be reached any more",
     "412": "The document is at another state than `If-Match` names",
     "413": "The patch is too large",
     "415": "A patch comes as `application/json-patch+json`",
+    "416": "It ends before that range begins",
     "422": "It is understood, and can't be done",
     "503": "The store can't be reached",
 }
@@ -461,6 +493,22 @@ _PATH: Final[Part] = {
     "schema": {"type": "string", "minLength": 1},
     "description": "The path of the file below the server's root, with its slashes",
 }
+_BLOB_NAME: Final[list[Part]] = [
+    {
+        "name": "doc",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+        "description": "The document's id",
+    },
+    {
+        "name": "hash",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+        "description": "The content's, as the output says it",
+    },
+]
 _ETAG: Final[Part] = {
     "required": True,
     "schema": {"type": "string", "pattern": f'^"{_STATE}"$'},

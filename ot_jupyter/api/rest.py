@@ -6,6 +6,7 @@ from typing import Final
 
 from .about import HealthHandler, OpenApiHandler, PresenceHandler
 from .base import ApiHandler
+from .blobs import BlobHandler
 from .documents import DocumentHandler, DocumentsHandler
 from .entries import EntriesHandler
 from .reverts import RevertsHandler
@@ -22,6 +23,7 @@ handlers: Final[list[tuple[str, type[ApiHandler]]]] = [
     (r"/api/ot/runs" + _PATH, RunsHandler),
     (r"/api/ot/kernels" + _PATH, KernelsHandler),
     (r"/api/ot/inputs" + _PATH, InputsHandler),
+    (r"/api/ot/blobs/(?P<doc>[^/]+)/(?P<hash>[^/]+)", BlobHandler),
     (r"/api/ot/presence" + _PATH, PresenceHandler),
     (r"/api/ot/health", HealthHandler),
     (r"/api/ot/openapi\.json", OpenApiHandler),

@@ -176,9 +176,9 @@ class LiveKernel:
             if document["kernel"] != before:
                 continue
             running = _running(document) if lives else None
-            keep = {one.name for one in self._inbox if isinstance(one, Run)}
-            keep |= set() if running is None else {running.name}
-            left = execution.abandon(document, keep, utc_now(), STOPPED)
+            asked = {one.name for one in self._inbox if isinstance(one, Run)}
+            going_on = "" if running is None else running.name
+            left = execution.abandon(document, asked, going_on, utc_now(), STOPPED)
             generation = before["generation"] + 1
             after = {**before, "owner": self._writer.server, "generation": generation}
             if not lives:
@@ -546,7 +546,7 @@ class LiveKernel:
 
 def _parting(reason: str, document: Document) -> Proposal:
     """Nobody owns the kernel any more, and nothing is left for it to do."""
-    left = execution.abandon(document, set(), utc_now(), reason)
+    left = execution.abandon(document, set(), "", utc_now(), reason)
     kernel = {**_without_process(document["kernel"]), "state": "none", "owner": ""}
     expects = (*left.expects, (("kernel",), document["kernel"]))
     return Proposal([*left.ops, _write_kernel(kernel)], expects)
