@@ -22,6 +22,8 @@ from .api.copies import Copies
 from .api.limits import ApiLimits
 from .api.rest import handlers
 from .api.socket import OtSocket, close_sockets
+from .kernel.kernels import Kernels
+from .kernel.sessions import Sessions
 from .sequencer.files import Files
 from .sequencer.live import Keeping
 from .sequencer.log import LogUnavailable
@@ -55,6 +57,7 @@ class OtJupyter(ExtensionApp):
     description = "Several people and programs in one notebook, by operational transform."
 
     sequencer: Sequencer | None = None
+    kernels: Kernels | None = None
     _connecting: asyncio.Task[None] | None = None
 
     # Where documents are kept, and how safely.
@@ -231,12 +234,18 @@ class OtJupyter(ExtensionApp):
             Files(self.serverapp.contents_manager),
             self._make(Settings, limits=self._make(Limits), keeping=self._make(Keeping)),
         )
-        manager = self.serverapp.contents_manager
+        app = self.serverapp
+        self.kernels = Kernels(
+            self.sequencer,
+            Sessions(app.session_manager, app.kernel_manager, app.kernel_spec_manager),
+        )
+        manager = app.contents_manager
         manager.event_logger.add_listener(
             schema_id=manager.event_schema_id, listener=contents.listener(self.sequencer)
         )
         self.settings |= {
             "ot_jupyter": self.sequencer,
+            "ot_jupyter_kernels": self.kernels,
             "ot_jupyter_limits": limits,
             "ot_jupyter_copies": Copies(),
             "ot_jupyter_sockets": set(),
@@ -263,6 +272,8 @@ class OtJupyter(ExtensionApp):
             self._connecting.cancel()
         # Clients first: they come back, here or elsewhere, and bring what is not acknowledged.
         close_sockets(self.settings["ot_jupyter_sockets"])
+        if self.kernels is not None:
+            await self.kernels.close()
         await self.sequencer.close()
         logger.info("ot_jupyter: stopped")
 
@@ -276,10 +287,12 @@ class OtJupyter(ExtensionApp):
     async def _connect(self) -> LogUnavailable | None:
         """Start the sequencer, or tell why its store can't be reached."""
         assert self.sequencer is not None
+        assert self.kernels is not None
         try:
             await self.sequencer.start()
         except LogUnavailable as error:
             return error
+        self.kernels.start()
         logger.info(
             "ot_jupyter: started store=%s namespace=%s durability=%s server=%s",
             _public(self.store), self.namespace, self.durability, self.sequencer.server,

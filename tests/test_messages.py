@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 
 from ot_jupyter.api.limits import ApiLimits
 from ot_jupyter.api.messages import (
+    Answer,
     Close,
+    Comm,
+    Comms,
+    Control,
     Message,
     Open,
     Save,
@@ -211,11 +215,43 @@ def test_operations() -> None:
     assert ops_refusal([1]) == ("wrong_type", "/ops/0")
 
 
-def test_runs_are_refused_where_they_stand() -> None:
+def test_runs_stand_at_the_end() -> None:
     edit = {"op": "edit", "path": "/cells/a/source", "delta": ["x"]}
     run = {"op": "run", "path": "/cells/a"}
-    assert ops_refusal([edit, run]) == ("unsupported", "/ops/1/op")
+    check_ops([edit, run, run], notebook=True, limits=LIMITS)
     assert ops_refusal([run, edit]) == ("not_canonical", "/ops/1/op")
+
+
+def parsed(**message: Any) -> Message:
+    return parse_message({"doc": "d", **message}, LIMITS)
+
+
+def refused_message(**message: Any) -> tuple[str, str]:
+    with pytest.raises(Refused) as refused:
+        parsed(**message)
+    return refused.value.code, refused.value.pointer
+
+
+def test_what_is_for_the_kernel() -> None:
+    control = {"type": "kernel", "action": "restart"}
+    assert parsed(**control) == Control("d", "restart", None, [])
+    assert parsed(**control, cells=["a"]) == Control("d", "restart", None, ["a"])
+    change = {"type": "kernel", "action": "change", "spec": "bash"}
+    assert parsed(**change) == Control("d", "change", "bash", [])
+    assert refused_message(type="kernel", action="explode") == ("wrong_type", "/action")
+    assert refused_message(type="kernel", action="change") == ("wrong_type", "/spec")
+    assert refused_message(**control, spec="bash") == ("wrong_type", "/spec")
+    assert refused_message(**control, cells=["a", ""]) == ("bad_id", "/cells/1")
+    assert parsed(type="input", id="q", value="yes") == Answer("d", "q", "yes")
+    assert refused_message(type="input", id="q", value=1) == ("wrong_type", "/value")
+    assert parsed(type="comms", on=True) == Comms("d", True)
+    assert refused_message(type="comms", on=1) == ("wrong_type", "/on")
+    comm = {"type": "comm", "id": "m", "kind": "comm_msg", "content": {"comm_id": "c"}}
+    assert parsed(**comm) == Comm("d", "m", "comm_msg", {"comm_id": "c"}, [])
+    assert parsed(**comm, buffers=["AAE="])[-1] == [b"\0\1"]
+    assert refused_message(**comm, buffers=["?"]) == ("wrong_type", "/buffers")
+    assert refused_message(**{**comm, "kind": "execute_request"}) == ("wrong_type", "/kind")
+    assert refused_message(**{**comm, "content": {}}) == ("wrong_type", "/content")
 
 
 def test_what_only_the_server_writes() -> None:

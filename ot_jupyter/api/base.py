@@ -33,13 +33,13 @@ _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?")
 _STATE = re.compile(rf"([0-9]{{1,15}})-([0-9a-f]{{{2 * HASH_BYTES}}})")
 
 
-def guarded(action: str) -> Callable[[Method], Method]:
-    """A handler's method for those who may ``"read"`` or ``"write"`` contents. What it raises is
-    made into an answer here, and nowhere else."""
+def guarded(action: str, resource: str = "contents") -> Callable[[Method], Method]:
+    """A handler's method for those who may ``"read"`` or ``"write"`` contents, or ``"execute"``
+    kernels. What it raises is made into an answer here, and nowhere else."""
 
     def decorate(method: Method) -> Method:
         @web.authenticated
-        @authorized(action=action, resource="contents")  # type: ignore[untyped-decorator]
+        @authorized(action=action, resource=resource)  # type: ignore[untyped-decorator]
         @wraps(method)
         async def answer(self: ApiHandler, *args: str, **kwargs: str) -> None:
             try:

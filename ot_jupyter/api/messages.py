@@ -9,6 +9,7 @@ kind of document they are for.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Set
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -16,13 +17,14 @@ import orjson
 
 from ..sequencer.entry import Head
 from ..transforms import Change, Refused, check_change, check_value, pointer
-from ..transforms.values import MAX_DEPTH, MAX_INTEGER
+from ..transforms.values import CELL_ID, MAX_DEPTH, MAX_INTEGER
 from .limits import ApiLimits
 
 CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 NAME_LENGTH: Final = 64  # of a document id, an epoch or a hash
 PATH_LENGTH: Final = 4096
 MOST_KNOWN: Final = 1000
+MOST_INPUT: Final = 2**20  # characters of an answer
 PRESENCE_DEPTH: Final = 4
 DEEPEST: Final = MAX_DEPTH + 3  # a value, in an operation, in a list: check_change allows no more
 
@@ -68,7 +70,42 @@ class Save(NamedTuple):
     doc: str
 
 
-Message: TypeAlias = Open | Submit | SetPresence | Close | Save
+class Control(NamedTuple):
+    """Something for the kernel itself; ``spec`` is the kernelspec to change to, ``cells`` are run
+    after it."""
+
+    doc: str
+    action: str
+    spec: str | None
+    cells: list[str]
+
+
+class Answer(NamedTuple):
+    """The answer to a question of the kernel (``execution.input.id``)."""
+
+    doc: str
+    id: str
+    value: str
+
+
+class Comms(NamedTuple):
+    """Hear of the kernel's comms from now on, or no longer."""
+
+    doc: str
+    on: bool
+
+
+class Comm(NamedTuple):
+    """A comm message for the kernel: a message of that kind with this content."""
+
+    doc: str
+    id: str
+    kind: str
+    content: dict[str, Any]
+    buffers: list[bytes]
+
+
+Message: TypeAlias = Open | Submit | SetPresence | Close | Save | Control | Answer | Comms | Comm
 
 
 def _fields(required: set[str], *optional: str) -> tuple[Set[str], Set[str]]:
@@ -82,7 +119,13 @@ _FIELDS: Final = {
     "presence": _fields({"doc", "presence"}),
     "close": _fields({"doc"}),
     "save": _fields({"doc"}),
+    "kernel": _fields({"doc", "action"}, "spec", "cells"),
+    "input": _fields({"doc", "id", "value"}),
+    "comms": _fields({"doc", "on"}),
+    "comm": _fields({"doc", "id", "kind", "content"}, "buffers"),
 }
+ACTIONS: Final = ("start", "interrupt", "restart", "shutdown", "change")
+COMM_KINDS: Final = ("comm_open", "comm_msg", "comm_close")
 
 
 def read_message(text: str) -> dict[str, Any]:
@@ -132,7 +175,57 @@ def parse_message(value: dict[str, Any], limits: ApiLimits) -> Message:
         return _submit(value, doc, limits)
     if kind == "presence":
         return SetPresence(doc, _presence(value["presence"], limits))
+    if kind == "kernel":
+        return Control(doc, *read_control(value))
+    if kind == "input":
+        return Answer(doc, _text(value, "id", NAME_LENGTH), _text(value, "value", MOST_INPUT))
+    if kind == "comms":
+        if type(value["on"]) is not bool:
+            raise Refused("wrong_type", "'on' is true or false", "/on")
+        return Comms(doc, value["on"])
+    if kind == "comm":
+        return _comm(value, doc)
     return Save(doc) if kind == "save" else Close(doc)
+
+
+def read_control(value: dict[str, Any]) -> tuple[str, str | None, list[str]]:
+    """``action``, ``spec`` and ``cells`` of a message or a request's body. Raises
+    :class:`Refused`."""
+    action = value.get("action")
+    if action not in ACTIONS:
+        raise Refused("wrong_type", f"'action' is one of {', '.join(ACTIONS)}", "/action")
+    spec = _text(value, "spec", NAME_LENGTH) if "spec" in value else None
+    if (spec is not None) is not (action == "change"):
+        raise Refused("wrong_type", "'spec' goes with the action 'change'", "/spec")
+    return action, spec, read_cells(value) if "cells" in value else []
+
+
+def read_cells(value: dict[str, Any]) -> list[str]:
+    """The ids of ``cells``. Raises :class:`Refused`."""
+    cells = value.get("cells")
+    if type(cells) is not list:
+        raise Refused("wrong_type", "'cells' is a list of cell ids", "/cells")
+    for index, cell in enumerate(cells):
+        if type(cell) is not str or not CELL_ID.fullmatch(cell):
+            raise Refused("bad_id", f"a cell id matches {CELL_ID.pattern}", f"/cells/{index}")
+    return cells
+
+
+def _comm(value: dict[str, Any], doc: str) -> Comm:
+    kind = value["kind"]
+    if kind not in COMM_KINDS:
+        raise Refused("wrong_type", f"'kind' is one of {', '.join(COMM_KINDS)}", "/kind")
+    content = value["content"]
+    if type(content) is not dict or type(content.get("comm_id")) is not str:
+        raise Refused("wrong_type", "'content' is an object with a 'comm_id'", "/content")
+    buffers = value.get("buffers", [])
+    if type(buffers) is not list:
+        raise Refused("wrong_type", "'buffers' is a list of base64 texts", "/buffers")
+    try:
+        data = [b64decode(one, validate=True) for one in buffers]
+    except (TypeError, ValueError):
+        raise Refused("wrong_type", "'buffers' is a list of base64 texts", "/buffers") from None
+    return Comm(doc, _text(value, "id", NAME_LENGTH), kind, content, data)
 
 
 def check_ops(ops: Change, *, notebook: bool, limits: ApiLimits) -> None:
@@ -150,9 +243,6 @@ def check_ops(ops: Change, *, notebook: bool, limits: ApiLimits) -> None:
             raise Refused("too_deep", f"a message nests at most {limits.depth} deep")
     except Refused as refused:
         raise refused.within("/ops") from None
-    for index, operation in enumerate(ops):
-        if operation["op"] == "run":
-            raise Refused("unsupported", "this server has no kernel part yet", f"/ops/{index}/op")
 
 
 def _deeper(value: Any, limit: int) -> bool:

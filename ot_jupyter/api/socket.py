@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from time import monotonic
@@ -36,6 +36,7 @@ from tornado.websocket import (
     WebSocketProtocol13,
 )
 
+from ..kernel.kernels import Kernels
 from ..sequencer.live import LiveDocument
 from ..sequencer.log import LogUnavailable
 from ..sequencer.pen import Rejected, Submission, Verdict
@@ -44,7 +45,11 @@ from ..sequencer.stream import Subscription
 from ..transforms import Refused
 from .limits import ApiLimits
 from .messages import (
+    Answer,
     Close,
+    Comm,
+    Comms,
+    Control,
     Message,
     Open,
     Save,
@@ -166,10 +171,10 @@ class OtSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
         if self.session is not None:  # else the connection broke before it was a socket
             self.session.end()
 
-    def may(self, action: str) -> bool | Awaitable[bool]:
-        """Whether the user may ``"read"`` or ``"write"`` contents, at this moment. Some
-        authorizers know at once, others have to be waited for."""
-        return self.authorizer.is_authorized(self, self.current_user, action, self.auth_resource)
+    def may(self, action: str, resource: str = "contents") -> bool | Awaitable[bool]:
+        """Whether the user may ``"read"`` or ``"write"`` contents, or ``"execute"`` kernels, at
+        this moment. Some authorizers know at once, others have to be waited for."""
+        return self.authorizer.is_authorized(self, self.current_user, action, resource)
 
     def send(self, messages: Sequence[bytes]) -> asyncio.Future[Any] | None:
         """Send texts. None: the connection took all of it; else nothing more should be written
@@ -233,8 +238,10 @@ class Session:
         self._socket = socket
         self._sequencer: Sequencer = socket.settings["ot_jupyter"]
         self._limits: ApiLimits = socket.settings["ot_jupyter_limits"]
+        self._kernels: Kernels = socket.settings["ot_jupyter_kernels"]
         self._user = socket.public_user()
         self._following: dict[str, Following] = {}  # by document id
+        self._hearing: dict[str, Callable[[], None]] = {}  # documents whose comms are told
         self._answers: list[bytes] = []  # unsent
         self._no_answers = asyncio.Event()  # is unsent
         self._no_answers.set()
@@ -352,6 +359,9 @@ class Session:
 
     def _leave(self, doc: str) -> None:
         following = self._following.pop(doc, None)
+        hearing = self._hearing.pop(doc, None)
+        if hearing is not None:
+            hearing()
         if following is not None:
             following.live.unsubscribe(following.subscription)
 
@@ -396,7 +406,7 @@ class Session:
                 raise Refused("not_text", "messages are texts, not binary")
             value = read_message(text)
             message = parse_message(value, self._limits)
-            rights = [self._socket.may(action) for action in _needed(message)]
+            rights = [self._socket.may(*needed) for needed in _needed(message)]
             if not all(isinstance(one, bool) for one in rights):
                 return self._carry_out_later(message, rights, value, len(text))
             self._carry_out(message, cast("list[bool]", rights), value, len(text))
@@ -432,8 +442,9 @@ class Session:
             self._opening += 1
             self._start(self._open(message, about(value)))
             return
-        if not all(rights):
-            raise Refused("forbidden", "you may not write contents")
+        for (action, resource), right in zip(_needed(message), rights, strict=True):
+            if not right:
+                raise Refused("forbidden", f"you may not {action} {resource}")
         following = self._following.get(message.doc)
         if following is None or following.live.closed:
             raise Refused("not_open", "open the document on this socket first", "/doc")
@@ -442,11 +453,20 @@ class Session:
         elif isinstance(message, Save):
             self._check_room(message)
             self._start(self._save(following.live, about(value)))
+        elif isinstance(message, (Control, Answer)):
+            self._check_room(message)
+            self._start(self._tell_kernel(following.live, message, about(value)))
+        elif isinstance(message, Comms):
+            self._hear_comms(message)
+        elif isinstance(message, Comm):
+            self._kernels.comm(
+                following.live, message.id, message.kind, message.content, message.buffers
+            )
         else:
             client = following.subscription.client
             following.live.set_presence(client, self._user, message.presence)
 
-    def _check_room(self, message: Open | Save) -> None:
+    def _check_room(self, message: Open | Save | Control | Answer) -> None:
         """Raise :class:`Refused` if this socket has enough under way."""
         limit = self._limits.open_documents
         if isinstance(message, Open) and len(self._following) + self._opening >= limit:
@@ -518,6 +538,41 @@ class Session:
                 await live.reach(rev)  # if it is still in the log, though not in memory
         return live
 
+    # The kernel.
+
+    async def _tell_kernel(
+        self, live: LiveDocument, message: Control | Answer, of: dict[str, Any]
+    ) -> None:
+        try:
+            if isinstance(message, Answer):
+                await self._kernels.answer(live, message.id, message.value)
+                self._tell("answered", doc=message.doc, id=message.id)
+                return
+            _, action, spec, cells = message
+            user = self._user["username"]
+            name, verdict = await self._kernels.request(live, user, action, spec, cells)
+            if isinstance(verdict, Rejected):
+                self._complain(verdict, of)
+            else:
+                self._tell("requested", doc=message.doc, id=name, rev=verdict.head.rev)
+        except LogUnavailable as error:
+            self._complain(Refused("store_unavailable", str(error)), of)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            self._explain(error, of)
+
+    def _hear_comms(self, message: Comms) -> None:
+        """Have the kernel's comm messages told, beginning with what is open."""
+        doc = message.doc
+        before = self._hearing.pop(doc, None)
+        if before is not None:
+            before()
+        if message.on:
+            self._tell("comms", doc=doc, open=self._kernels.open_comms(doc))
+            self._hearing[doc] = self._kernels.hear(doc, partial(self._tell_comm, doc))
+
+    def _tell_comm(self, doc: str, message: dict[str, Any]) -> None:
+        self._tell("comm", doc=doc, **message)
+
     # Submitting.
 
     def _submit(self, message: Submit, following: Following, size: int) -> None:
@@ -586,11 +641,28 @@ class Session:
             self._complain(Refused("not_saved", problem), of)
 
 
-def _needed(message: Message) -> tuple[str, ...]:
-    """The rights that a message needs."""
+_READ: Final = ("read", "contents")
+_WRITE: Final = ("write", "contents")
+_EXECUTE: Final = ("execute", "kernels")
+
+
+def _needed(message: Message) -> tuple[tuple[str, str], ...]:
+    """The rights that a message needs: to do what, and with what."""
     if isinstance(message, Close):
         return ()
-    return ("read",) if isinstance(message, (Open, SetPresence)) else ("read", "write")
+    if isinstance(message, (Open, SetPresence, Comms)):
+        return (_READ,)
+    if isinstance(message, (Control, Answer, Comm)):
+        return (_READ, _EXECUTE)
+    if isinstance(message, Submit) and message.ops:
+        runs = _is_run(message.ops[-1])
+        writes = not _is_run(message.ops[0])
+        return (_READ, *((_WRITE,) if writes else ()), *((_EXECUTE,) if runs else ()))
+    return (_READ, _WRITE)
+
+
+def _is_run(operation: Any) -> bool:
+    return isinstance(operation, dict) and operation.get("op") == "run"
 
 
 _going_on: set[asyncio.Task[Any]] = set()  # the loop itself does not hold tasks

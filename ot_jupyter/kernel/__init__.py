@@ -1,1 +1,1 @@
-"""What is ours between a run request and its outputs. Nothing runs here yet."""
+"""Runs: from the log to a kernel, and what the kernel says back into the log."""

@@ -80,6 +80,10 @@ class LiveDocument(Stream):
         self.presence: dict[str, Presence] = {}
         self.on_change: Callable[[], None] = lambda: None  # the file side listens
         self.on_restored: Callable[[], None] = lambda: None
+        self.on_heard: Callable[[dict[str, Any]], None] = lambda message: None
+        self.on_renamed: Callable[[str], None] = lambda old: None
+        self.watchers: list[Callable[[list[Entry]], None]] = []  # hear of each entry, once
+        self.held = False  # somebody needs it though nobody follows it
         self.stalled: str | None = None  # why nothing can be committed now
         self.touched = monotonic()
         self.closed = False
@@ -159,7 +163,9 @@ class LiveDocument(Stream):
 
     def rename(self, path: str) -> None:
         """The document's file has another path now: so has the document, and clients are told."""
+        old = self.ref.path
         self.pen.ref = replace(self.pen.ref, path=path)
+        self.on_renamed(old)
         for one in self.subscriptions:
             one.say("renamed", "", self.message("renamed", path=path))
 
@@ -293,6 +299,8 @@ class LiveDocument(Stream):
     def _on_entries(self, entries: list[Entry]) -> None:
         measures.entries.inc(len(entries))
         self.advance()
+        for watch in self.watchers:
+            watch(entries)  # before the window moves on: it may ask for their documents
         self.pen.trim_window()
         self.on_change()
 
@@ -344,17 +352,24 @@ class LiveDocument(Stream):
             for subscription in self.subscriptions:
                 if subscription.client != client:
                     subscription.say("presence", client, message)
-            task = asyncio.ensure_future(self._publish(orjson.dumps(public)))
+            task = asyncio.ensure_future(self._publish(public))
             self._published.add(task)
             task.add_done_callback(self._published.discard)
 
-    async def _publish(self, message: bytes) -> None:
+    async def _publish(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(LogUnavailable):
-            await self.log.publish(self.ref.doc, message)
+            await self.publish(message)
+
+    async def publish(self, message: dict[str, Any]) -> None:
+        """Tell the other servers something that is not for the log. Raises ``LogUnavailable``."""
+        await self.log.publish(self.ref.doc, orjson.dumps(message))
 
     def _on_heard(self, message: bytes) -> None:
-        """Presence of another server's client."""
+        """What another server said: where a client of it is, or something of another kind."""
         public = orjson.loads(message)
+        if "client" not in public:
+            self.on_heard(public)
+            return
         client = public["client"]
         if any(one.client == client for one in self.subscriptions):
             return  # our own, come back

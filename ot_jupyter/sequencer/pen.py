@@ -33,9 +33,12 @@ from ..transforms import (
 )
 from ..transforms.invert import invert
 from ..transforms.jsonpatch import test_holds
+from ..transforms.pointer import Segments, pointer
+from ..transforms.values import Json
 from .entry import NOTHING_SEEN, Entry, Head, Seen, Snapshot, advance, chain, fold_seen, judge
 from .entry import make_entry as _make_entry
 from .log import Appended, DocumentRef, Loaded, Moved, NotAppended, Outcome
+from .runs import AUTHOR, batch_name, queue_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,9 @@ class Submission(NamedTuple):
 
     ``consume``: if it is refused, its number is taken all the same (see :class:`Rejected`).
     ``strict``: it is rejected (``moved``) unless its base is the head when its turn comes.
+    ``expects``: values that the document must have at places (JSON Pointers, by their parts) when
+    its turn comes, else it is rejected (``unexpected``).
+    ``waits``: it lets those that don't go first: what people type, before what kernels put out.
     ``answer`` is called once, on the event loop, when the verdict stands.
     """
 
@@ -79,6 +85,8 @@ class Submission(NamedTuple):
     digest: str = ""
     consume: bool = True
     strict: bool = False
+    expects: tuple[tuple[Segments, Json], ...] = ()
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +314,7 @@ class Pen:
             yield from self.look()
             self.uncertain = False
         yield from self._take_up_arrived()
+        self.queue.sort(key=_waits)
         while not self.gone and (self.queue or self.carried):
             if self.carried:
                 yield from self._append_carried()
@@ -410,6 +419,9 @@ class Pen:
             return Rejected("gap", f"the last number of this client is {seen.n}", "/n")
         if submission.strict and submission.base != draft.head:
             return Rejected("moved", f"the document is at revision {draft.head.rev} now", "/base")
+        for place, value in submission.expects:
+            if not _is_at(draft.document, place, value):
+                return Rejected("unexpected", f"{pointer(*place)} is another now", "/expects")
         if self.hash_at(submission.base.rev) != submission.base.hash:
             return Rejected(
                 "unknown_base",
@@ -428,7 +440,22 @@ class Pen:
                 self._add(draft, submission, [], draft.document)
             return rejected
         self._add(draft, submission, ops, document)
-        return Accepted(draft.head)
+        accepted = Accepted(draft.head)
+        if ops and ops[-1]["op"] == "run":
+            self._queue_runs(draft, submission, ops)
+        return accepted
+
+    def _queue_runs(self, draft: _Draft, submission: Submission, ops: Change) -> None:
+        """Let the runs that a change asked for follow it in the log, in the same append."""
+        batch = batch_name(self.ref.epoch, submission.client, submission.n)
+        queued = queue_runs(draft.document, ops, batch, submission.user, draft.time)
+        if queued:
+            client = submission.client + AUTHOR
+            seen = draft.seen.get(client) or self.seen.get(client, NOTHING_SEEN)
+            author = submission._replace(
+                client=client, n=seen.n + 1, base=draft.head, skip=False, digest=""
+            )
+            self._add(draft, author, queued, apply(draft.document, queued))
 
     def _check_size(self, ops: Change) -> None:
         """Raise :class:`Refused` for a change that adds to a document which is too large.
@@ -613,6 +640,19 @@ def _all_over(changes: list[Carried], other: Change) -> tuple[list[Carried], Cha
         over, other = transform_changes(ops, other, later=True)
         result.append(Carried(entry, over))
     return result, other
+
+
+def _is_at(document: Document, place: Segments, value: Json) -> bool:
+    found: Json = document
+    for key in place:
+        if type(found) is not dict or key not in found:
+            return False
+        found = found[key]
+    return bool(found == value)
+
+
+def _waits(submission: Submission) -> bool:
+    return submission.waits
 
 
 def _only_removes(operation: Operation) -> bool:

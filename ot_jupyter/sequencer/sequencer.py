@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from socket import gethostname
 from time import monotonic
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from ..transforms import Refused
+from ..transforms import Refused, is_notebook
 from . import measures
 from .entry import Snapshot, initial_hash
 from .files import Files, Loadable
@@ -22,6 +23,7 @@ from .log import DocumentRef, Log, LogUnavailable
 from .pace import Pace
 from .pen import Limits
 from .projection import project
+from .runs import NO_KERNEL
 from .watch import Watch
 
 logger = logging.getLogger("ot_jupyter")
@@ -58,6 +60,7 @@ class Sequencer:
         self.settings = settings
         self.server = f"{gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self.open_documents: dict[str, Open] = {}  # by document id
+        self.on_open: Callable[[LiveDocument], None] = lambda live: None
         # By path, while one opens or closes.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._task: asyncio.Task[None] | None = None
@@ -86,6 +89,7 @@ class Sequencer:
             if one is None:
                 one = await self._open(path)
                 self.open_documents[one.live.ref.doc] = one
+                self.on_open(one.live)
             one.live.touched = monotonic()
         if kind is not None and kind != one.live.ref.kind:
             raise Refused("wrong_kind", f"{path!r} is open as {one.live.ref.kind}", "/kind")
@@ -160,7 +164,7 @@ class Sequencer:
             delay=self.settings.save_delay,
             longest=self.settings.save_longest,
             content_interval=self.settings.content_interval,
-            ended=_has_ended,
+            ended=has_ended,
         )
         try:
             await file.start()
@@ -174,6 +178,8 @@ class Sequencer:
         """Make revision 0, once: of two servers that do, one wins and both use its log."""
         epoch = uuid4().hex[:12]
         document = project(file.document)
+        if is_notebook(document):
+            document["kernel"] = NO_KERNEL
         ref = DocumentRef(uuid4().hex[:16], file.path, file.kind, epoch)
         await self.log.put_blobs(ref.doc, file.contents)
         standing = await self.log.create(ref, Snapshot(0, initial_hash(epoch, document), document))
@@ -222,7 +228,7 @@ class Sequencer:
 
     def _unused(self, live: LiveDocument) -> bool:
         idle = monotonic() - live.touched > self.settings.idle_seconds
-        return idle and not live.subscriptions
+        return idle and not live.subscriptions and not live.held
 
     async def _close(self, one: Open) -> None:
         live = one.live
@@ -272,10 +278,15 @@ def _spare_path(ref: DocumentRef) -> str:
     return f"{stem}~{ref.doc}{end}"
 
 
-def _has_ended(server: str) -> bool:
+def host_of(server: str) -> str:
+    """The machine that a server runs on."""
+    return server.rpartition(":")[0].rpartition(":")[0]
+
+
+def has_ended(server: str) -> bool:
     """Whether another server certainly runs no more: it was on this machine, and has no process."""
-    host, _, pid = server.rpartition(":")[0].rpartition(":")
-    if host != gethostname() or os.name != "posix":
+    pid = server.rpartition(":")[0].rpartition(":")[2]
+    if host_of(server) != gethostname() or os.name != "posix":
         return False
     try:
         os.kill(int(pid), 0)

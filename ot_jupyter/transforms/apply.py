@@ -72,7 +72,7 @@ class _Draft:
         elif where[0] == "cells":
             self._write(self._own_cell(where[1]), where[2:], operation)
         else:
-            if where[0] not in self.document:
+            if where[0] not in self.document and where != ("kernel",):
                 raise Refused("not_found", "the document has no such field", "/path")
             self._write(self._own_document(), where, operation)
 

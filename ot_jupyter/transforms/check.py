@@ -244,14 +244,14 @@ def _check_write(operation: Operation, where: Segments, notebook: bool, from_cli
         return
     if verb == "edit":
         raise Refused("not_writable", f"'edit' is for sequences; {field!r} is none", "/op")
-    if field == "execution" and from_client:
-        raise Refused("forbidden", "'execution' is the kernel's", "/path")
+    if field in ("execution", "kernel") and from_client:
+        raise Refused("forbidden", f"{field!r} is the server's", "/path")
     if field in ("cell_type", "execution_count") and inner:
         raise Refused("not_found", f"{field!r} has no parts", "/path")
     if field == "metadata" and inner and inner[0] == "trusted":
         raise Refused("not_writable", "trust is each reader's own, never in the document", "/path")
     if verb == "remove":
-        if not inner:
+        if not inner and field != "kernel":
             raise Refused("not_writable", f"{field!r} is always there", "/path")
         return
     if not inner:
@@ -280,8 +280,8 @@ def _target(where: Segments, notebook: bool) -> tuple[str, Segments]:
         if where and where[0] == "source":
             return "source", where[1:]
     elif where:
-        if where[0] == "metadata":
-            return "metadata", where[1:]
+        if where[0] in ("metadata", "kernel"):
+            return where[0], where[1:]
         if where[0] == "cells" and len(where) > 2 and where[2] in CELL_FIELDS:
             return where[2], where[3:]
     if not where or (where[0] in ("cells", "order") and len(where) < 3):

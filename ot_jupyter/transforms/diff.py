@@ -57,7 +57,9 @@ def diff(old: Document, new: Document) -> Change:
     for cell_id in new["order"]:
         if cell_id in old["cells"]:
             change += _diff_cell(cell_id, old["cells"][cell_id], new["cells"][cell_id])
-    return change + _diff_object(("metadata",), old["metadata"], new["metadata"])
+    change += _diff_object(("metadata",), old["metadata"], new["metadata"])
+    kernels = [{"kernel": one["kernel"]} if "kernel" in one else {} for one in (old, new)]
+    return change + _diff_object((), *kernels)
 
 
 def _diff_order(old: Document, new: Document) -> Change:

@@ -837,8 +837,8 @@ def project_entry(before: Document, change: Change) -> list[dict[str, Any]]:
     """The change as RFC 6902: the patch that makes the JSON of ``before`` into that of the
     document after the change.
 
-    What does not show in the file (``execution``, outputs of a markdown cell, ``run``) gives
-    nothing. The patch shares values with its arguments. Raises as ``apply``.
+    What does not show in the file (``execution``, ``kernel``, outputs of a markdown cell, ``run``)
+    gives nothing. The patch shares values with its arguments. Raises as ``apply``.
     """
     patch: list[dict[str, Any]] = []
     for operation in change:
@@ -851,7 +851,7 @@ def project_entry(before: Document, change: Change) -> list[dict[str, Any]]:
 def _project(before: Document, after: Document, operation: Operation) -> list[dict[str, Any]]:
     verb = operation["op"]
     where = segments(operation["path"])
-    if verb == "run":
+    if verb == "run" or where[0] == "kernel":
         return []
     if "index" in operation:
         path = pointer("cells", operation["index"])

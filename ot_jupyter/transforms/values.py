@@ -2,7 +2,8 @@
 
 A *document* is plain JSON (dict, list, str, int, float, bool, None):
 
-- a notebook: ``{"cells": {id: cell}, "order": [id, …], "metadata": {…}}``,
+- a notebook: ``{"cells": {id: cell}, "order": [id, …], "metadata": {…}}``, and in the log also
+  ``"kernel": {…}``: which kernel it has, on which server (which writes it),
 - a text file: ``{"source": "text"}``.
 
 A *cell* always has every field of :data:`CELL_FIELDS`; which of them reach an ``.ipynb`` is the

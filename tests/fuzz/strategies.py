@@ -252,7 +252,11 @@ def _random_write(chance: Chance, document: Document, profile: Profile) -> Opera
     """Write a register, or remove a key, at any depth of the notebook's or a cell's objects."""
     where = ["metadata"]
     container = document["metadata"]
-    if document["order"] and chance.randrange(3):
+    if profile.server and seldom(chance, 8):
+        if "kernel" not in document:
+            return _replace(["kernel"], random_object(chance))
+        where, container = ["kernel"], document["kernel"]
+    elif document["order"] and chance.randrange(3):
         cell_id = document["order"][
             0 if profile.typing else chance.randrange(len(document["order"]))
         ]
