@@ -293,6 +293,36 @@ async def test_a_patch_copies_a_cell_with_its_references(
     assert outputs_in(path)[3][0].data["image/png"] == IMAGE
 
 
+async def test_a_patch_writes_back_a_cell_as_it_was_read(
+    server: ServerProcess, jupyter: Connection
+) -> None:
+    """It holds the outputs in full; only what differs is entered."""
+    path = large_notebook(server.root / "written-back.ipynb")
+    doc = await jupyter.open(path.name)
+    address = f"/api/ot/documents/{path.name}"
+    _, _, body = await asked(server, address)
+    cell = json.loads(body)["cells"][0]
+    new = {**cell, "id": "new", "outputs": [{**cell["outputs"][0], "data": {"a/b": "c" * 90_000}}]}
+    patch = [
+        {"op": "test", "path": "/cells/0/outputs", "value": cell["outputs"]},
+        {"op": "replace", "path": "/cells/0", "value": {**cell, "source": "draw(1)"}},
+        {"op": "add", "path": "/cells/-", "value": new},
+    ]
+    status, _, body = await asked(
+        server, address, "PATCH", json.dumps(patch), Content_Type="application/json-patch+json"
+    )
+    assert status == 200, body
+    await doc.until(lambda doc: len(doc.cells) == 4)
+    _, _, body = await asked(server, f"/api/ot/entries/{path.name}?since=0")
+    (entry,) = json.loads(body)["entries"]
+    assert len(body) < 2000
+    assert entry["ops"][0] == {"op": "edit", "path": "/cells/c0/source", "delta": [5, "1"]}
+    await doc.flush()
+    picture, *_, added = outputs_in(path)
+    assert picture[0].data["image/png"] == IMAGE
+    assert added[0].data["a/b"] == "c" * 90_000
+
+
 async def test_the_store_is_lost(tmp_path: Path) -> None:
     """The file has the outputs still: a save must not write excerpts over them."""
     with ServerProcess(tmp_path, extra=quick()) as server:

@@ -114,7 +114,7 @@ class Cell:
         return deepcopy(self._value()["execution"])
 
     def json(self) -> dict[str, Any]:
-        """The cell as it would stand in the file."""
+        """The cell as it would stand in the file, large outputs as in :meth:`Document.notebook`."""
         from ..transforms.notebook import cell_json  # late: see Document.notebook
 
         return deepcopy(cell_json(self._id, self._value()))

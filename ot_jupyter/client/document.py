@@ -217,7 +217,8 @@ class Document:
         return self.insert(len(self.cells), source, cell_type, id)
 
     def notebook(self) -> dict[str, Any]:
-        """The notebook as it would stand in the file: nbformat 4.5 JSON, a copy."""
+        """The notebook as it would stand in the file: nbformat 4.5 JSON, a copy; but of a large
+        output it has an excerpt, and a reference in ``blobs`` (see docs/protocol.md)."""
         # Late, as few need it: nbformat and what it needs take a second or more to import.
         from ..transforms.notebook import document_notebook
 

@@ -128,9 +128,7 @@ def end(document: Document, cell: str, run: str, **said: Any) -> Change:
     return [{"op": "replace", "path": path, "value": value} for value in written]
 
 
-def abandon(
-    document: Document, queued: Set[str], running: str, time: str, reason: str
-) -> Proposal:
+def abandon(document: Document, queued: Set[str], running: str, time: str, reason: str) -> Proposal:
     """The end of all that was queued (aborted) or running (lost), but for what is to stay queued,
     and the one that is to go on running: the kernel that the others were for is gone."""
     expects: list[Expected] = []

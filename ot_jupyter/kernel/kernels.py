@@ -46,7 +46,8 @@ class Kernels:
         self._server = sequencer.server
         self._owned: dict[str, LiveKernel] = {}  # by document id
         self._hearers: dict[str, dict[Hearer, None]] = {}  # of comm messages, by document id
-        self._heard: dict[str, float] = {}  # owners of other machines, when they were last heard
+        # By document id: the owner on another machine, and when it was last heard.
+        self._heard: dict[str, tuple[str, float]] = {}
         self._round = 0.0  # when this server last looked at its kernels
         self._side: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -72,7 +73,6 @@ class Kernels:
         live.watchers.append(partial(self._on_entries, live))
         live.on_heard = partial(self._on_heard, live)
         live.on_renamed = partial(self._on_renamed, live)
-        self._heard.setdefault(live.ref.doc, self._now())
         self._look_at(live)
 
     def _on_entries(self, live: LiveDocument, entries: list[Entry]) -> None:
@@ -105,7 +105,11 @@ class Kernels:
             return False
         if self._now() - self._round > DEAF_SECONDS:
             return False  # it may be us who were not there to hear
-        return self._now() - self._heard.get(live.ref.doc, 0.0) > SILENT_SECONDS
+        known, heard = self._heard.get(live.ref.doc, ("", 0.0))
+        if known != owner:  # it became the owner just now: then it lives
+            self._heard[live.ref.doc] = owner, self._now()
+            return False
+        return self._now() - heard > SILENT_SECONDS
 
     def _look_at(self, live: LiveDocument) -> None:
         """End what nobody will end: its owner is gone."""
@@ -123,7 +127,7 @@ class Kernels:
     def _on_heard(self, live: LiveDocument, message: dict[str, Any]) -> None:
         """A word of another server: it lives, or it has something for the owner."""
         if "owner" in message:
-            self._heard[live.ref.doc] = self._now()
+            self._heard[live.ref.doc] = message["owner"], self._now()
         elif "answer" in message and (kernel := self.find(live.ref.doc)) is not None:
             answer = message["answer"]
             self._start(_quietly(kernel, answer["id"], answer["value"]))
@@ -204,7 +208,7 @@ class Kernels:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             if self._now() - self._round > DEAF_SECONDS:
-                self._heard = dict.fromkeys(self._heard, self._now())
+                self._heard.clear()
             self._round = self._now()
             for one in list(self._sequencer.open_documents.values()):
                 live = one.live

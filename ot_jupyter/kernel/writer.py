@@ -17,7 +17,7 @@ logger = logging.getLogger("ot_jupyter")
 
 Make: TypeAlias = Callable[[Document], Proposal]
 
-_AGAIN = ("unexpected", "gap", "unknown_base")  # the document has moved: look at it again
+_AGAIN = ("unexpected", "moved", "gap", "unknown_base")  # the document has moved: look at it again
 
 
 class Ousted(Exception):
@@ -58,9 +58,10 @@ class Writer:
 
     async def take_over(self, proposal: Proposal, generation: int) -> bool:
         """Become the owner, in this generation, by what is proposed for the document as it is;
-        False if it is another by now."""
+        False if it is another by now, wherever: what the owner before does on cells that are not
+        known here yet matters too."""
         async with self._one:
-            if not await self._submit(proposal.ops, self.live.head, proposal.expects):
+            if not await self._submit(proposal.ops, self.live.head, proposal.expects, strict=True):
                 return False
             self.generation = generation
             return True
@@ -81,13 +82,19 @@ class Writer:
         return owner, generation
 
     async def _submit(
-        self, ops: Change, base: Head, expects: tuple[Expected, ...], *, waits: bool = False
+        self,
+        ops: Change,
+        base: Head,
+        expects: tuple[Expected, ...],
+        *,
+        strict: bool = False,
+        waits: bool = False,
     ) -> bool:
         number = self.live.pen.last_number(self._client) + 1
         verdict = await self.live.commit(
             lambda answer: Submission(
                 client=self._client, n=number, base=base, ops=ops, user="kernel", answer=answer,
-                consume=False, expects=expects, waits=waits,
+                consume=False, expects=expects, strict=strict, waits=waits,
             )
         )  # fmt: skip
         if isinstance(verdict, Accepted):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,12 +172,23 @@ class SimConnection:
     heard: Any
     name: str = "python3"
     asked: int = 0
+    last: float = 0.0  # when the last message on iopub arrives
     mine: set[str] = field(default_factory=set)
 
     def hear(self, channel: str, message: dict[str, Any]) -> None:
-        if channel == "shell" and message["parent_header"]["msg_id"] not in self.mine:
-            return  # a reply goes to who asked
-        self.heard(channel, message)
+        if channel == "shell":
+            if message["parent_header"]["msg_id"] in self.mine:  # a reply goes to who asked
+                self.heard(channel, message)
+            return
+        # In order, but not in step with the other channel.
+        loop = asyncio.get_running_loop()
+        delay = self.kernel.world.chance.choice((0.0, 0.0, 0.01, 0.1))
+        self.last = max(self.last + 1e-6, loop.time() + delay)
+        loop.call_at(self.last, self._deliver, message)
+
+    def _deliver(self, message: dict[str, Any]) -> None:
+        if self in self.kernel.hearers:
+            self.heard("iopub", message)
 
     def run(self, name: str, code: str) -> None:
         self.mine.add(name)
@@ -186,7 +197,7 @@ class SimConnection:
 
     def ask(self) -> str:
         self.asked += 1
-        name = f"ask {id(self)} {self.asked}"
+        name = f"ask {self.kernel.world.mark()} {self.asked}"
         self.mine.add(name)
         self.kernel.queue.put_nowait((name, "?"))
         return name
@@ -267,6 +278,12 @@ class SimLog(MemoryLog):
         super().__init__(world.core)
         self.world = world
         self.stalled_until = 0.0
+
+    def _tell(self, doc: str, tell: Callable[[Any, Any], None]) -> None:
+        for server in self.world.servers:  # one after the other: a set has no order
+            listener = server.log._listeners.get(doc)
+            if listener is not None:
+                asyncio.get_running_loop().call_soon(tell, *listener)
 
     async def _pass(self) -> None:
         await asyncio.sleep(self.world.chance.choice((0.0, 0.0, 0.002, 0.05)))
@@ -369,6 +386,7 @@ class World:
         self.core = MemoryCore()
         self.kernels: dict[str, SimKernel] = {}
         self.given: list[Given] = []
+        self.shown: dict[str, str] = {}  # what a run's cell showed when it had ended
         self.away_until = 0.0
         self.marks = 0
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -501,7 +519,7 @@ class World:
             if live.document != document:
                 raise Violation("two servers have different documents")
         self._check_ended(document)
-        runs, order, codes = self._asked()
+        runs, order, codes = self.asked()
         self._check_given(runs, order, codes)
         self._check_outputs(document)
 
@@ -511,7 +529,7 @@ class World:
                 if run["state"] not in ENDED:
                     raise Violation(f"never ended: {run}")
 
-    def _asked(self) -> tuple[dict[str, str], dict[str, int], dict[str, str]]:
+    def asked(self) -> tuple[dict[str, str], dict[str, int], dict[str, str]]:
         """By run, from the log: its last state, its place among all, its code."""
         states: dict[str, str] = {}
         order: dict[str, int] = {}
@@ -530,6 +548,8 @@ class World:
                     if state == "running" and states.get(name) not in ("queued", "running"):
                         raise Violation(f"{name} was claimed when it was {states.get(name)}")
                     states[name] = state
+                    if state in ("ok", "error"):
+                        self.shown[name] = _text(document["cells"][cell])
         return states, order, codes
 
     def _check_given(
@@ -562,9 +582,11 @@ class World:
                 continue
             if given.run in cleared:
                 continue
-            shown = "".join(one.get("text", "") for one in cell["outputs"])
-            if shown != given.marks:
-                raise Violation(f"{given.run} put out {given.marks}, and {shown} is shown")
+            if self.shown[given.run] != given.marks:
+                shown = self.shown[given.run]
+                raise Violation(f"{given.run} put out {given.marks}, {shown} was shown at its end")
+            if _text(cell) != given.marks:
+                raise Violation(f"{given.run} put out {given.marks}, {_text(cell)} is shown")
 
     def _cleared(self) -> set[str]:
         """The runs that had begun when somebody cleared their cell's outputs, or removed it."""
@@ -580,6 +602,10 @@ class World:
                     found |= {one["run"] for one in runs_in(execution)}
                 document = apply(document, [op])
         return found
+
+
+def _text(cell: dict[str, Any]) -> str:
+    return "".join(one.get("text", "") for one in cell["outputs"])
 
 
 def simulate_kernels(seed: int, profile: str) -> World:
