@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
 from ot_jupyter.client import connect
+from ot_jupyter.sequencer.files import Files
+from ot_jupyter.sequencer.log import LogUnavailable
+from ot_jupyter.sequencer.memory import MemoryLog
+from ot_jupyter.sequencer.sequencer import Sequencer, Settings
 from tests.outside import change, quick, read, sources, until, write
 from tests.server_process import ServerProcess
 
@@ -172,3 +179,61 @@ async def test_what_a_save_displaces_is_merged(tmp_path: Path) -> None:
             doc.cells[0].append("b")
             await asyncio.wait_for(doc.until(lambda doc: len(doc.cells) == 2), 20)
             await until(lambda: sources(tmp_path / "a.ipynb") == ["ab", "outside"])
+
+
+class Uncertain(MemoryLog):
+    """A store that is away when an image is to be set, while ``away``."""
+
+    away = False
+
+    async def settle_save(self, *values: Any, **more: Any) -> bool:
+        if self.away:
+            raise LogUnavailable("away")
+        return await super().settle_save(*values, **more)
+
+
+@asynccontextmanager
+async def sequencer_at(folder: Path, log: Uncertain) -> AsyncIterator[Sequencer]:
+    """A sequencer that does nothing by itself."""
+    settings = Settings(save_delay=600.0, save_longest=600.0, look_interval=600.0)
+    sequencer = Sequencer(log, Files(AsyncLargeFileManager(root_dir=str(folder))), settings)
+    await sequencer.start()
+    try:
+        yield sequencer
+    finally:
+        await sequencer.close()
+
+
+async def test_a_change_is_taken_back_outside_before_it_became_the_image(tmp_path: Path) -> None:
+    """It is in the log already: so must be what takes it back."""
+    path, log = tmp_path / "a.ipynb", Uncertain()
+    write(path, "a", "b")
+    async with sequencer_at(tmp_path, log) as sequencer:
+        live = await sequencer.open("a.ipynb")
+        before = path.read_bytes()
+        log.away = True
+        change(path, lambda notebook: notebook.cells.pop())
+        while "c1" in live.document["cells"]:
+            with contextlib.suppress(LogUnavailable):
+                await sequencer.flush(live)
+        path.write_bytes(before)
+        log.away = False
+        await sequencer.flush(live)
+        assert sources(path) == ["a", "b"]
+        assert [live.document["cells"][name]["source"] for name in ("c0", "c1")] == ["a", "b"]
+
+
+async def test_nobody_is_served_before_there_is_an_image(tmp_path: Path) -> None:
+    """Else what is written outside before there is one would be taken for a save."""
+    path, log = tmp_path / "a.ipynb", Uncertain()
+    write(path, "a")
+    log.away = True
+    async with sequencer_at(tmp_path, log) as sequencer:
+        with pytest.raises(LogUnavailable):
+            await sequencer.open("a.ipynb")
+        change(path, lambda notebook: notebook.cells[0].update(source="b"))
+        log.away = False
+        live = await sequencer.open("a.ipynb")
+        await sequencer.flush(live)
+        assert live.document["cells"]["c0"]["source"] == "b"
+        assert live.head.rev == 1

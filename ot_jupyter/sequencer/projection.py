@@ -378,9 +378,10 @@ class Projection:
         raise OSError("the file is written by others all the time")
 
     def _start(self) -> Work[None]:
-        """Take up the image. Where the store has none, it was just made from the file, or it was
-        lost and put back without it and this server is new to the document: then the file is
-        taken for our last save, as nothing tells what others may have written to it."""
+        """Take up the image, before anybody can type. Where the store has none, the document was
+        just made from the file (revision 0), or it was lost and put back without its image and
+        this server is new to it: then the file is taken for our last save, as nothing tells what
+        others may have written to it."""
         state: FileState = yield Recall()
         if state.image is None:
             head, document = self.state()
@@ -468,13 +469,16 @@ class Projection:
     def _recognise(self, found: Document, digest: str, stat: Stat, state: FileState) -> Work[bool]:
         """Take up what was found on disk, be it ours or theirs. False: not now."""
         pending = state.attempt
-        if digest == self.digest and self.image is not None:
+        same = digest == self.digest
+        # What was found may be the image again, put back over a change that is in the log by now:
+        # the log tells, not the image.
+        if pending is not None and pending.digest != digest and (pending.entry or not same):
+            yield from self._conclude(found, pending, state)
+            return False
+        if same and self.image is not None:
             if pending is None and state.image is not None:
                 return True
             return (yield from self._settle(self.image, digest, self.image_rev, state))
-        if pending is not None and pending.digest != digest:
-            yield from self._conclude(found, pending, state)
-            return False
         if pending is not None and not pending.entry:
             return (yield from self._promote(pending, pending.rev, state))
         if not self._lasts((stat, digest), self._patience(found)):

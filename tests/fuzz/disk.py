@@ -116,12 +116,14 @@ class DiskServer(Server):
         self.projection: Projection | None = None
         self.filing: Any = None
         self.due: float | None = None
+        self.opened = False
 
     def crash(self) -> None:
         super().crash()
         self.projection = self.filing = self.due = None
 
     def _load(self) -> bool:
+        """As ``Sequencer._open``: nobody is served before the file was seen to."""
         fresh = self.pen is None
         file = self.world.disk.file
         if fresh and not self.world.core.find(PATH) and (file is None or file.content is None):
@@ -138,8 +140,9 @@ class DiskServer(Server):
                 now=lambda: self.world.now,
                 mint=lambda: f"{self.name}.{self.world.rng.random()}",
             )
+            self.opened = False
             self.file_soon(0.0)
-        return True
+        return self.opened
 
     def _on_entries(self, entries: list[Any]) -> None:
         super()._on_entries(entries)
@@ -179,6 +182,7 @@ class DiskServer(Server):
                 request = work.send(result)
         except StopIteration:
             self.filing = None
+            self.opened = True
             if self.projection.again is not None:
                 self.file_soon(self.projection.again + 0.01)
             return
