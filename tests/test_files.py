@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ import pytest
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
 from ot_jupyter.client import connect
+from ot_jupyter.sequencer.entry import Head
 from ot_jupyter.sequencer.files import Files
 from ot_jupyter.sequencer.log import LogUnavailable
 from ot_jupyter.sequencer.memory import MemoryLog
+from ot_jupyter.sequencer.pen import Submission, Verdict
+from ot_jupyter.sequencer.projection import Image, is_nearer
 from ot_jupyter.sequencer.sequencer import Sequencer, Settings
+from ot_jupyter.transforms import new_cell
 from tests.outside import change, quick, read, sources, until, write
 from tests.server_process import ServerProcess
 
@@ -221,6 +225,46 @@ async def test_a_change_is_taken_back_outside_before_it_became_the_image(tmp_pat
         await sequencer.flush(live)
         assert sources(path) == ["a", "b"]
         assert [live.document["cells"][name]["source"] for name in ("c0", "c1")] == ["a", "b"]
+
+
+async def test_a_save_is_taken_back_outside_before_it_became_the_image(tmp_path: Path) -> None:
+    """The server knows that it was made: what is there now is what others made of it."""
+    path, log = tmp_path / "a.ipynb", Uncertain()
+    write(path, "a")
+    async with sequencer_at(tmp_path, log) as sequencer:
+        live = await sequencer.open("a.ipynb")
+        before = path.read_bytes()
+        await live.commit(typed(live.head, "/cells/c0/source", [1, "b"]))
+        log.away = True
+        with pytest.raises(LogUnavailable):
+            await sequencer.flush(live)
+        assert sources(path) == ["ab"]
+        path.write_bytes(before)
+        log.away = False
+        await sequencer.flush(live)
+        assert sources(path) == ["a"]
+        assert live.document["cells"]["c0"]["source"] == "a"
+
+
+def typed(
+    base: Head, path: str, delta: list[int | str]
+) -> Callable[[Callable[[Verdict], None]], Submission]:
+    ops: list[Any] = [{"op": "edit", "path": path, "delta": delta}]
+    return lambda answer: Submission(client="p", n=1, base=base, ops=ops, user="p", answer=answer)
+
+
+def test_what_was_made_from_what_is_told_by_what_is_new() -> None:
+    """Cut into pieces, a longer way of writing it down is no more work."""
+
+    def one(source: str) -> Image:
+        cell = new_cell("code", source)
+        return Image({"cells": {"a": cell}, "order": ["a"], "metadata": {}})
+
+    image, save = one("b = 2\n"), one("a = 1\nc = 2\nb = 2\n")
+    found = one("x = 0\na = 1\ny = 3\nb = 2\n").document  # made from the save
+    assert is_nearer(found, save, image)
+    assert not is_nearer(found, image, save)
+    assert is_nearer(image.document, image, save)
 
 
 async def test_nobody_is_served_before_there_is_an_image(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ..transforms import (
     Cell,
     Change,
     Document,
+    Operation,
     Refused,
     is_notebook,
     segments,
@@ -94,12 +95,21 @@ def _packed(found: Document, base: Image) -> tuple[Image, bytes]:
 
 
 def is_nearer(found: Document, one: Image, other: Image) -> bool:
-    """Whether ``found`` was rather made from ``one`` than from ``other``."""
+    """Whether ``found`` was rather made from ``one`` than from ``other``: whether less of it had to
+    be made up."""
 
-    def distance(base: Image) -> int:
-        return len(orjson.dumps(diff(base.document, as_image(found, base).document)))
+    def distance(base: Image) -> tuple[int, int]:
+        change = diff(base.document, as_image(found, base).document)
+        return sum(map(_size_of_new, change)), len(orjson.dumps(change))
 
     return distance(one) < distance(other)
+
+
+def _size_of_new(op: Operation) -> int:
+    """Bytes that an operation brings: what it takes away is no work."""
+    if op["op"] == "edit":
+        return sum(len(part.encode()) for part in op["delta"] if isinstance(part, str))
+    return len(orjson.dumps(op["value"])) if "value" in op else 0
 
 
 def _renamed(document: Document, names: dict[str, str]) -> Document:
@@ -353,6 +363,7 @@ class Projection:
         self._projected = ""  # digest of the state that the file holds, as it was before hooks
         self._seen: tuple[object, float] = (None, 0.0)  # what was strange, and since when
         self._tries = 0  # to enter what others wrote
+        self._outcome: dict[str, bool] = {}  # whether our last save was carried out, if we know
 
     def forget(self) -> None:
         """Look at the file's content the next time, whatever its stat says."""
@@ -470,9 +481,10 @@ class Projection:
         """Take up what was found on disk, be it ours or theirs. False: not now."""
         pending = state.attempt
         same = digest == self.digest
-        # What was found may be the image again, put back over a change that is in the log by now:
-        # the log tells, not the image.
-        if pending is not None and pending.digest != digest and (pending.entry or not same):
+        # What was found may be the image again, put back over a change that is in the log by now,
+        # or over a save that we know was made.
+        made = pending is not None and (pending.entry or self._outcome.get(pending.id))
+        if pending is not None and pending.digest != digest and (made or not same):
             yield from self._conclude(found, pending, state)
             return False
         if same and self.image is not None:
@@ -492,8 +504,10 @@ class Projection:
             rev: int | None = yield Entered(pending.entry)
         else:
             assert self.image is not None
-            content: Image = yield Compute(Image.unpack, (pending.content,))
-            written: bool = yield Compute(is_nearer, (found, content, self.image))
+            written = self._outcome.get(pending.id)
+            if written is None:  # it was another server's: only what was found tells
+                content: Image = yield Compute(Image.unpack, (pending.content,))
+                written = yield Compute(is_nearer, (found, content, self.image))
             rev = pending.rev if written else None
         if rev is None:
             yield End(pending.id)
@@ -584,6 +598,7 @@ class Projection:
 
     def _write(self, head: Head, projection: Document, seen: Stat | None) -> Work[bool]:
         name = self.mint()
+        self._outcome = {name: False}
         try:
             staged: Staged = yield Stage(name, projection)
             if seen is not None and staged.digest == self.digest:
@@ -597,7 +612,10 @@ class Projection:
             if not begun or self.now() - attempt.time > LATE_SECONDS:
                 written: Written | Lost | None = None
             else:
+                self._outcome = {}
                 written = yield Put(name, seen)
+                if not isinstance(written, Lost):
+                    self._outcome = {name: written is not None}
             if isinstance(written, Lost):
                 return False
             if written is None:
