@@ -196,14 +196,28 @@ def merge(base: Document, found: Document, document: Document, past: Past | None
     if not theirs:
         return []
     ours = diff(base, document)
-    if past is not None and base is origin:
-        exact = diff(base, past.document) + past.ops
+    if past is not None:
+        exact = diff(origin, past.document) + past.ops
+        removed = _removed(exact)
         # Not where a cell was removed that is here or there: what others wrote in it would die
         # for that, though it was brought back.
-        if not _removed(exact) & (document.get("cells", {}).keys() | found.get("cells", {}).keys()):
+        if removed & (document.get("cells", {}).keys() | found.get("cells", {}).keys()):
+            kept = base["cells"].keys() & document["cells"].keys() & origin["cells"].keys()
+            ours = _with_ops_of(kept - removed, exact, ours)
+        elif base is origin:
             ours = exact
     change, _ = transform_changes(theirs, ours, later=True)
     return change
+
+
+def _with_ops_of(cells: set[str], exact: Change, ours: Change) -> Change:
+    """``ours``, with what is done inside these cells as it is in ``exact``."""
+
+    def inside(op: Operation) -> bool:
+        names = segments(op["path"])
+        return names[0] == "cells" and len(names) > 2 and names[1] in cells
+
+    return [op for op in ours if not inside(op)] + [op for op in exact if inside(op)]
 
 
 # Requests. Each may raise ``OSError`` (the disk) or ``LogUnavailable`` (the store).
@@ -284,7 +298,9 @@ class Lost(NamedTuple):
 
 class Resolve(NamedTuple):
     """Take from a server that does not go on what it staged: from now on it can't exchange it.
-    If it did, and displaced what is neither ``image`` (a digest) nor its own, put that back."""
+    If it did, and displaced what is neither ``image`` (a digest) nor its own, put that back.
+    Result: whether its save was made, so that what is in the file now was made from it; None: that
+    can't be told."""
 
     attempt: Attempt
     image: str
@@ -363,7 +379,7 @@ class Projection:
         self._projected = ""  # digest of the state that the file holds, as it was before hooks
         self._seen: tuple[object, float] = (None, 0.0)  # what was strange, and since when
         self._tries = 0  # to enter what others wrote
-        self._outcome: dict[str, bool] = {}  # whether our last save was carried out, if we know
+        self._outcome: dict[str, bool] = {}  # whether a save was made, where we know
 
     def forget(self) -> None:
         """Look at the file's content the next time, whatever its stat says."""
@@ -439,7 +455,9 @@ class Projection:
                 if self._goes_on(pending):
                     self.again = AGAIN_SECONDS
                     return False
-                yield Resolve(pending, state.digest)
+                made: bool | None = yield Resolve(pending, state.digest)
+                if made is not None:
+                    self._outcome = {pending.id: made}
                 resolved = pending.id
                 continue
             if not (yield from self._recognise(found, digest, stat, state)):
@@ -505,7 +523,7 @@ class Projection:
         else:
             assert self.image is not None
             written = self._outcome.get(pending.id)
-            if written is None:  # it was another server's: only what was found tells
+            if written is None:  # only what was found tells
                 content: Image = yield Compute(Image.unpack, (pending.content,))
                 written = yield Compute(is_nearer, (found, content, self.image))
             rev = pending.rev if written else None

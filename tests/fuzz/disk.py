@@ -327,22 +327,23 @@ class DiskServer(Server):
         disk.exchange(name)
         if disk.staged[name].stat != mine:  # replaced since: newer than what we hold
             disk.exchange(name)
-            self.world.set_aside(disk.staged.pop(name))
             return Lost()
         return None
 
-    def _resolve(self, request: Resolve) -> None:
+    def _resolve(self, request: Resolve) -> bool | None:
         disk, attempt = self.world.disk, request.attempt
         held = disk.staged.pop(attempt.id, None)
         if held is None:
-            return
+            return None
         self.world.note(f"{self.name} resolves {attempt.id}")
-        if held.content is not None and digest_of(held.content) in (attempt.digest, request.image):
-            return
+        digest = digest_of(held.content) if held.content is not None else ""
+        if digest in (attempt.digest, request.image):
+            return digest == request.image
         if disk.file and disk.file.content and digest_of(disk.file.content) == attempt.digest:
             disk.file = held
-        else:
-            self.world.set_aside(held)
+            return False
+        self.world.set_aside(held)
+        return True
 
 
 PENDING = object()
