@@ -18,12 +18,13 @@ from jupyter_server.services.contents.largefilemanager import AsyncLargeFileMana
 from ot_jupyter.client import connect
 from ot_jupyter.sequencer.entry import Head
 from ot_jupyter.sequencer.files import Files
-from ot_jupyter.sequencer.log import LogUnavailable
+from ot_jupyter.sequencer.log import Attempt, LogUnavailable
 from ot_jupyter.sequencer.memory import MemoryLog
 from ot_jupyter.sequencer.pen import Submission, Verdict
-from ot_jupyter.sequencer.projection import Image, is_nearer
+from ot_jupyter.sequencer.projection import Image, Past, digest_of, is_nearer, merge, project
 from ot_jupyter.sequencer.sequencer import Sequencer, Settings
-from ot_jupyter.transforms import new_cell
+from ot_jupyter.transforms import Document, apply, new_cell
+from ot_jupyter.transforms.notebook import document_notebook
 from tests.outside import change, quick, read, sources, until, write
 from tests.server_process import ServerProcess
 
@@ -234,7 +235,7 @@ async def test_a_save_is_taken_back_outside_before_it_became_the_image(tmp_path:
     async with sequencer_at(tmp_path, log) as sequencer:
         live = await sequencer.open("a.ipynb")
         before = path.read_bytes()
-        await live.commit(typed(live.head, "/cells/c0/source", [1, "b"]))
+        await live.commit(done(live.head, append("c0", 1, "b")))
         log.away = True
         with pytest.raises(LogUnavailable):
             await sequencer.flush(live)
@@ -246,19 +247,69 @@ async def test_a_save_is_taken_back_outside_before_it_became_the_image(tmp_path:
         assert live.document["cells"]["c0"]["source"] == "a"
 
 
-def typed(
-    base: Head, path: str, delta: list[int | str]
-) -> Callable[[Callable[[Verdict], None]], Submission]:
-    ops: list[Any] = [{"op": "edit", "path": path, "delta": delta}]
-    return lambda answer: Submission(client="p", n=1, base=base, ops=ops, user="p", answer=answer)
+def append(cell: str, length: int, text: str) -> dict[str, Any]:
+    return {"op": "edit", "path": f"/cells/{cell}/source", "delta": [length, text]}
+
+
+def removed(cell: str, index: int) -> dict[str, Any]:
+    return {"op": "remove", "path": f"/cells/{cell}", "index": index}
+
+
+def done(base: Head, *ops: dict[str, Any]) -> Callable[[Callable[[Verdict], None]], Submission]:
+    """A person's change."""
+    return lambda answer: Submission(
+        client="p", n=1, base=base, ops=list(ops), user="p", answer=answer
+    )
+
+
+async def test_a_save_that_displaced_what_others_wrote_was_not_their_base(tmp_path: Path) -> None:
+    """A server crashed when it had written over what was just written. That lacks two cells, as
+    the save does, and a letter that was typed: it is older than that letter."""
+    path, log = tmp_path / "a.ipynb", Uncertain()
+    write(path, "a", "b", "c", "d")
+    async with sequencer_at(tmp_path, log) as sequencer:
+        live = await sequencer.open("a.ipynb")
+        image = await log.file_state(live.ref.doc)
+        await live.commit(done(live.head, append("c0", 1, "!"), removed("c2", 2), removed("c1", 1)))
+        saved = project(live.document)
+        attempt = Attempt(
+            "crashed", "other", digest_of(saved), live.head.rev, 0.0, Image(saved).pack()
+        )
+        assert await log.begin_save(live.ref.doc, attempt, over=image.digest)
+        change(path, lambda notebook: notebook.cells.__delitem__(slice(1, 3)))
+        path.rename(path.with_name(".~a.ipynb.crashed"))
+        path.write_text(json.dumps(document_notebook(saved)))
+        await sequencer.flush(live)
+        assert sources(path) == ["a!", "d"]
+
+
+def test_text_of_a_cell_that_others_replaced_is_not_there_twice() -> None:
+    """Ids were stripped, so a cell is another one. Of the old one only what was typed since stays,
+    also if a third cell was removed meanwhile and brought back."""
+    base = book(a="one", b="two")
+    found = book(x="one, much longer than it was before", b="two")
+    document = book(a="typed in front and here one typed as much behind", b="two")
+    brought_back = {"op": "add", "path": "/cells/b", "index": 1, "value": base["cells"]["b"]}
+    front = {"op": "edit", "path": "/cells/a/source", "delta": ["typed in front and here "]}
+    ops = [front, removed("b", 1), brought_back, append("a", 27, " typed as much behind")]
+    assert apply(base, ops) == document
+    merged = apply(document, merge(base, found, document, Past(base, ops)))
+    assert [merged["cells"][name]["source"] for name in ("a", "x")] == [
+        "typed in front and here  typed as much behind",
+        "one, much longer than it was before",
+    ]
+
+
+def book(**sources: str) -> Document:
+    cells = {name: new_cell("code", source) for name, source in sources.items()}
+    return {"cells": cells, "order": list(cells), "metadata": {}}
 
 
 def test_what_was_made_from_what_is_told_by_what_is_new() -> None:
     """Cut into pieces, a longer way of writing it down is no more work."""
 
     def one(source: str) -> Image:
-        cell = new_cell("code", source)
-        return Image({"cells": {"a": cell}, "order": ["a"], "metadata": {}})
+        return Image(book(a=source))
 
     image, save = one("b = 2\n"), one("a = 1\nc = 2\nb = 2\n")
     found = one("x = 0\na = 1\ny = 3\nb = 2\n").document  # made from the save
