@@ -456,7 +456,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     async def run() -> int:
         async with connect(address.url, address.token) as connection:
-            document = await connection.open(arguments.path)
+            document = await _open_notebook(connection, arguments.path)
             cells = [] if arguments.all else _cells(document, arguments.cells)
             if not arguments.no_wait:
                 return await _run_here(document, cells)
@@ -467,9 +467,14 @@ def _run(arguments: argparse.Namespace) -> int:
     return asyncio.run(run())
 
 
-def _cells(document: Document, names: list[str]) -> list[Cell]:
+async def _open_notebook(connection: Connection, path: str) -> Document:
+    document = await connection.open(path)
     if document.kind == "text":
-        raise Failure(f"{document.path!r} is a text file: it has no cells")
+        raise Failure(f"{document.path!r} is a text file: there is nothing to run")
+    return document
+
+
+def _cells(document: Document, names: list[str]) -> list[Cell]:
     cells = [_cell(document, name) for name in names]
     for cell in cells:
         if cell.type != "code":
@@ -504,9 +509,7 @@ def _kernel(arguments: argparse.Namespace) -> int:
 
     async def run() -> int:
         async with connect(address.url, address.token) as connection:
-            document = await connection.open(arguments.path)
-            if document.kind == "text":
-                raise Failure(f"{document.path!r} is a text file: it has no kernel")
+            document = await _open_notebook(connection, arguments.path)
             if action == "restart":
                 await document.restart()
                 if arguments.run_all:
