@@ -107,4 +107,4 @@ def test_the_description_stands_for_itself() -> None:
             stack += part.values()
         elif isinstance(part, list):
             stack += part
-    assert len(names) == len(set(names)) == 16
+    assert len(names) == len(set(names)) == 21

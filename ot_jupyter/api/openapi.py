@@ -42,6 +42,13 @@ def description(base_url: str) -> Part:
             "/api/ot/entries/{path}": {"parameters": [_PATH], **_reading(_get_entries())},
             "/api/ot/reverts/{path}": {"parameters": [_PATH], "post": _post_revert()},
             "/api/ot/blobs/{doc}/{hash}": {"parameters": _BLOB_NAME, **_reading(_get_blob())},
+            "/api/ot/runs/{path}": {"parameters": [_PATH], "post": _post_runs()},
+            "/api/ot/kernels/{path}": {
+                "parameters": [_PATH],
+                **_reading(_get_kernel()),
+                "post": _post_kernel(),
+            },
+            "/api/ot/inputs/{path}": {"parameters": [_PATH], "post": _post_input()},
             "/api/ot/presence/{path}": {"parameters": [_PATH], **_reading(_get_presence())},
             "/api/ot/health": _reading(_get_health()),
             "/api/ot/openapi.json": _reading(_get_description()),
@@ -157,20 +164,117 @@ def _post_revert() -> Part:
             "change of the file (`user` is `file` there) is undone in one step, by anyone."
         ),
         "parameters": [_idempotency_key()],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": _object({"rev": {"type": "integer", "minimum": 1}}),
-                    "example": {"rev": 18},
-                }
-            },
-        },
+        "requestBody": _body(_object({"rev": {"type": "integer", "minimum": 1}}), {"rev": 18}),
         "responses": {
             "200": {
                 **_json("It is taken back: the state that it led to", _ref("State")),
                 "headers": {"ETag": _ETAG},
             },
+            **_errors("400", "404", "409", "410", "422"),
+        },
+    }
+
+
+def _wait_for_runs() -> Part:
+    return _query(
+        "wait",
+        {"type": "number", "minimum": 0},
+        "Seconds to wait for the end; the server may wait less. It answers sooner if a cell asks "
+        "something by `input()`",
+    )
+
+
+def _post_runs() -> Part:
+    return {
+        "operationId": "postRuns",
+        "summary": "Run cells, in this order",
+        "description": (
+            "The runs are entered in the log, all together, and the kernel takes them up in the "
+            "order of the log, each with the source that its cell has at that place; a kernel is "
+            "started if there is none. If one fails, the others of this request are aborted. With "
+            "an `Idempotency-Key` the request can be repeated to ask how they are."
+        ),
+        "parameters": [_wait_for_runs(), _idempotency_key()],
+        "requestBody": _body(_object({"cells": _cells_to_run()}), {"cells": ["costs", "total"]}),
+        "responses": {
+            "200": {**_json("All have ended", _ref("Runs")), "headers": {"ETag": _ETAG}},
+            "202": {**_json("They go on", _ref("Runs")), "headers": {"ETag": _ETAG}},
+            **_errors("400", "404", "409", "410", "422"),
+        },
+    }
+
+
+def _get_kernel() -> Part:
+    return {
+        "operationId": "getKernel",
+        "summary": "A notebook's kernel, and what is queued or running",
+        "responses": {
+            "200": {
+                **_json(
+                    "The kernel",
+                    _object({"kernel": _ref("Kernel"), "runs": {"type": "object"}}),
+                ),
+                "headers": {"ETag": _ETAG},
+            },
+            **_errors("400", "404", "422"),
+        },
+    }
+
+
+def _post_kernel() -> Part:
+    action: Part = {"enum": ["start", "interrupt", "restart", "shutdown", "change"]}
+    spec: Part = {
+        "type": "string",
+        "maxLength": 64,
+        "description": "With `change` only: the name of the kernelspec to change to",
+    }
+    return {
+        "operationId": "postKernel",
+        "summary": "Start, interrupt, restart, shut down or change a notebook's kernel",
+        "description": (
+            "It is entered in the log and done at its place there. Everything but `start` aborts "
+            "what is queued. `cells` are run after it; then the answer is that of `postRuns`."
+        ),
+        "parameters": [_wait_for_runs(), _idempotency_key()],
+        "requestBody": _body(
+            _object(
+                {"action": action, "spec": spec, "cells": _cells_to_run()},
+                optional={"spec", "cells"},
+            ),
+            {"action": "restart", "cells": "all"},
+        ),
+        "responses": {
+            status: {
+                **_json(
+                    said,
+                    {
+                        "oneOf": [
+                            _object(
+                                {**_state_properties(), "kernel": _ref("Kernel")},
+                                optional={"kernel", "hash"},
+                            ),
+                            _ref("Runs"),
+                        ]
+                    },
+                ),
+                "headers": {"ETag": {**_ETAG, "required": False}},
+            }
+            for status, said in (("200", "It is done"), ("202", "It is entered in the log"))
+        }
+        | _errors("400", "404", "409", "410", "422"),
+    }
+
+
+def _post_input() -> Part:
+    text: Part = {"type": "string"}
+    return {
+        "operationId": "postInput",
+        "summary": "Answer what a running cell asks",
+        "description": "`id` is that of the question (`input` of a run). It is answered once: 409 "
+        "if it was, or is not asked any more.",
+        "requestBody": _body(_object({"id": text, "value": text}), {"id": "5d2c…", "value": "Ada"}),
+        "responses": {
+            "200": _json("The kernel has it", _ref("State")),
             **_errors("400", "404", "409", "410", "422"),
         },
     }
@@ -291,9 +395,57 @@ def _get_description() -> Part:
 # What is said
 
 
+def _state_properties() -> Part:
+    return {"rev": _revision(), "hash": {"type": "string", "pattern": f"^{_HASH}$"}}
+
+
+def _cells_to_run() -> Part:
+    return {
+        "oneOf": [
+            {"type": "array", "items": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"}},
+            {"const": "all"},
+        ],
+        "description": "Ids of code cells, in the order to run them, or all of the notebook",
+    }
+
+
+def _run() -> Part:
+    text: Part = {"type": "string"}
+    return _object(
+        {
+            "state": {"enum": ["queued", "running", "ok", "error", "aborted", "lost"]},
+            "execution_count": {"type": ["integer", "null"]},
+            "run": {**text, "description": "The run's own name"},
+            "reason": {**text, "description": "Why it was aborted or is lost"},
+            "input": _object(
+                {"id": text, "prompt": text, "password": {"type": "boolean"}},
+            ),
+        },
+        optional={"run", "reason", "input"},
+    )
+
+
+def _kernel() -> Part:
+    text: Part = {"type": "string"}
+    return {
+        "type": "object",
+        "properties": {
+            "state": {"enum": ["none", "starting", "ready", "restarting"]},
+            "generation": {"type": "integer", "minimum": 0},
+            "owner": {**text, "description": "The server that has it"},
+            "id": text,
+            "name": {**text, "description": "Its kernelspec"},
+            "reason": {**text, "description": "Why there is none"},
+            "request": {"type": "object", "description": "What was asked of it last"},
+            "done": {"type": "object", "description": "Which request was carried out last"},
+        },
+        "required": ["state", "generation"],
+    }
+
+
 def _schemas() -> Part:
     text: Part = {"type": "string"}
-    state: Part = {"rev": _revision(), "hash": {"type": "string", "pattern": f"^{_HASH}$"}}
+    state: Part = _state_properties()
     named: Part = {"doc": text, "path": text}
     entry: Part = {
         **state,
@@ -326,6 +478,11 @@ def _schemas() -> Part:
             "additionalProperties": True,
         },
         "State": _object(state, optional={"hash"}),
+        "Runs": _object(
+            {**state, "cells": {"type": "object", "additionalProperties": _run()}},
+            optional={"hash"},
+        ),
+        "Kernel": _kernel(),
         "Notebook": _object(
             {
                 "cells": {"type": "array", "items": {"type": "object"}},
@@ -456,6 +613,13 @@ def _ref(name: str) -> Part:
 
 def _json(description: str, schema: Part) -> Part:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _body(schema: Part, example: Json) -> Part:
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": schema, "example": example}},
+    }
 
 
 def _object(properties: Part, optional: frozenset[str] | set[str] = frozenset()) -> Part:
