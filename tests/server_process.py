@@ -78,6 +78,12 @@ class ServerProcess:
         return self.process.pid
 
     @property
+    def data(self) -> Path:
+        """Its own data folder, where it finds kernelspecs; there is one once it was started."""
+        assert self._own is not None
+        return self._own / "data"
+
+    @property
     def log(self) -> str:
         """What the server wrote so far, over all its starts."""
         return "" if self._own is None else (self._own / "log").read_text(errors="replace")
@@ -126,7 +132,7 @@ class ServerProcess:
         environment |= {
             "HOME": str(self._own),
             "JUPYTER_CONFIG_DIR": str(self._own / "config"),
-            "JUPYTER_DATA_DIR": str(self._own / "data"),
+            "JUPYTER_DATA_DIR": str(self.data),
             "JUPYTER_RUNTIME_DIR": str(self._own / "runtime"),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": str(REPOSITORY),  # for classes of the tests, named in options

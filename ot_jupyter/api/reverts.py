@@ -8,7 +8,8 @@ from typing import ClassVar
 import orjson
 
 from ..sequencer.pen import Accepted
-from ..transforms import Refused, check_change, invert, is_notebook
+from ..transforms import Operation, Refused, check_change, invert, is_notebook
+from ..transforms.check import client_cell
 from .base import guarded
 from .changes import ChangeHandler, state_of
 from .errors import ApiError, bad_argument
@@ -31,7 +32,7 @@ class RevertsHandler(ChangeHandler):
         check_not_ahead(live, rev, "rev")
         (entry,) = await entries_since(live, rev - 1, 1)
         before = await document_at(live, rev - 1)
-        inverse = invert(before, entry.ops)
+        inverse = [_restorable(one) for one in invert(before, entry.ops)]
         try:
             check_change(inverse, notebook=is_notebook(before), from_client=True)
         except Refused as refused:
@@ -54,3 +55,10 @@ class RevertsHandler(ChangeHandler):
         if type(rev) is not int or rev < 1:
             raise bad_argument("rev", 'the body is {"rev": REVISION}, a number from 1')
         return rev
+
+
+def _restorable(operation: Operation) -> Operation:
+    """The operation as a client may submit it: in a cell that comes back nothing runs."""
+    if operation["op"] == "add":
+        return {**operation, "value": client_cell(operation["value"])}
+    return operation

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from http import HTTPStatus
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import uuid4
 
 import orjson
@@ -16,13 +16,15 @@ from ..kernel.kernels import Kernels
 from ..sequencer.entry import Entry, Head
 from ..sequencer.live import LiveDocument
 from ..sequencer.pen import Accepted, Verdict
-from ..sequencer.runs import batch_name, request_ops
-from ..transforms import Change, Refused, pointer
+from ..sequencer.runs import UNDER_WAY, batch_name, request_ops
+from ..transforms import Change, Refused, pointer, segments
 from .base import guarded
 from .changes import Author, ChangeHandler, state_of
 from .errors import ApiError, bad_argument
 from .messages import read_cells, read_control
 from .past import entries_since
+
+REMOVED: Final = "its cell was removed"
 
 
 class Watched:
@@ -44,7 +46,17 @@ class Watched:
                     if run["batch"] == self.batch:
                         self.runs[cell] = run
                         self.head = entry.head
+            self._note_removed(entry)
         self._news.set()
+
+    def _note_removed(self, entry: Entry) -> None:
+        """A cell that is no more has nothing to tell of its runs."""
+        for operation in entry.ops:
+            _, *cell = segments(operation["path"])
+            run = self.runs.get(cell[0]) if len(cell) == 1 else None
+            if operation["op"] == "remove" and run is not None and run["state"] in UNDER_WAY:
+                self.runs[cell[0]] = {**run, "state": "aborted", "reason": REMOVED}
+                self.head = entry.head
 
     @property
     def ended(self) -> bool:
