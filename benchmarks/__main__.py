@@ -21,6 +21,7 @@ from .table import Row, as_json, as_markdown, replace_table
 
 ROWS = (
     "traces", "transforms", "people", "writers", "notebooks", "open", "session", "stores",
+    "outputs",
 )  # fmt: skip
 
 

@@ -206,8 +206,9 @@ async def ask(method: str, url: str, token: str, body: Any = None) -> Any:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     text = b"" if body is None else json.dumps(body).encode()
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
     writer.write(
-        f"{method} {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        f"{method} {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
         f"Authorization: token {token}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n"
         f"Connection: close\r\n\r\n".encode()

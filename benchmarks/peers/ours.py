@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import orjson
 
-from ..typist import Composing
-from ..wire import connect
+from ..typist import Address, Composing, Seat
+from ..wire import ask, connect
 
 REV = b'"rev":'
 HASH = b'"hash":"'
@@ -62,6 +63,41 @@ class Client(Composing):
         message = orjson.loads(payload)
         if message["type"] in ("error", "resync", "repeated"):
             raise RuntimeError(f"the server says {message}")
+
+
+class Runner:
+    """Somebody who runs the last cell over REST."""
+
+    def __init__(self, address: Address, seat: Seat) -> None:
+        self._address = address
+        self._seat = seat
+        self._cells: list[str] = []
+
+    async def open(self) -> None:
+        """Have a kernel, and run something in it."""
+        self._cells = [one["id"] for one in (await self._notebook())["cells"]]
+        assert await self.runs_again()
+
+    async def run(self) -> None:
+        await self._run(self._cells[-1])
+
+    async def runs_again(self) -> bool:
+        return await self._run(self._cells[-2]) == "ok"
+
+    async def kept(self) -> int:
+        outputs = (await self._notebook())["cells"][-1]["outputs"]
+        return sum("".join(one.get("text", "")).count("line ") for one in outputs)
+
+    async def _run(self, cell: str) -> str:
+        url = f"{self._address.url}/api/ot/runs/{self._seat.path}?wait=50"
+        answer = await ask("POST", url, self._address.token, {"cells": [cell]})
+        state: str = answer["cells"][cell]["state"]
+        return state
+
+    async def _notebook(self) -> dict[str, Any]:
+        url = f"{self._address.url}/api/ot/documents/{self._seat.path}"
+        notebook: dict[str, Any] = await ask("GET", url, self._address.token)
+        return notebook
 
 
 def _number(payload: bytes, at: int) -> int:

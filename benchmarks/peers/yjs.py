@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
-from pycrdt import Array, Doc, create_sync_message, create_update_message, handle_sync_message
+from pycrdt import (
+    Array,
+    Doc,
+    Map,
+    Text,
+    create_sync_message,
+    create_update_message,
+    handle_sync_message,
+)
 
 from ..typist import Address, Arrival, Ledger, Seat, Typist
 from ..wire import BINARY, ask, connect
 
+AGAIN_SECONDS = 10.0
 SYNC, STEP1, STEP2, UPDATE = 0, 0, 1, 2
 
 
@@ -97,6 +109,80 @@ class Client(Typist):
             ],
             [(when, 1) for typist in all for when, _ in typist.marks],
         )
+
+
+class Runner(Client):
+    """The tab that runs the last cell as JupyterLab's front end does: it talks to the kernel, and
+    writes into the shared document what the kernel says. A stream is one output, whose text
+    grows."""
+
+    async def open(self) -> None:
+        await super().open()
+        self.cell: Any = self.cells[len(self.cells) - 1]
+        session = await ask(
+            "POST", f"{self.address.url}/api/sessions", self.address.token,
+            {"path": self.seat.path, "type": "notebook", "name": "", "kernel": {"name": "python3"}},
+        )  # fmt: skip
+        kernel = session["kernel"]["id"]
+        self.session = session["id"]
+        url = f"{self.address.ws}/api/kernels/{kernel}/channels?session_id={self.session}"
+        self.kernel = await connect(url, self.address.token)
+        self.kernel.hand_over(self._hear)
+        self._runs: dict[str, asyncio.Event] = {}
+        assert await self.runs_again()
+
+    async def run(self) -> None:
+        self.cell["outputs"].clear()
+        await self._execute(str(self.cell["source"]))
+
+    async def runs_again(self) -> bool:
+        try:
+            await asyncio.wait_for(self._execute("print(1)"), AGAIN_SECONDS)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    async def kept(self) -> int:
+        outputs = self.cell["outputs"]
+        return sum(str(one["text"]).count("line ") for one in outputs)
+
+    async def _execute(self, code: str) -> None:
+        name = uuid4().hex
+        content = {
+            "code": code, "silent": False, "store_history": True, "user_expressions": {},
+            "allow_stdin": True, "stop_on_error": True,
+        }  # fmt: skip
+        header = {
+            "msg_id": name, "msg_type": "execute_request", "session": self.session,
+            "username": "", "version": "5.3", "date": "2026-01-01T00:00:00Z",
+        }  # fmt: skip
+        message = {
+            "header": header, "parent_header": {}, "metadata": {}, "content": content,
+            "channel": "shell", "buffers": [],
+        }  # fmt: skip
+        self._runs[name] = asyncio.Event()
+        self.kernel.send(json.dumps(message).encode())
+        await self._runs[name].wait()
+
+    def _hear(self, payload: bytes) -> None:
+        message = json.loads(payload)
+        kind, parent = message["header"]["msg_type"], message["parent_header"].get("msg_id")
+        if kind == "stream":
+            self._print(message["content"]["text"])
+        idle = kind == "status" and message["content"]["execution_state"] == "idle"
+        if idle and parent in self._runs:
+            self._runs[parent].set()
+
+    def _print(self, text: str) -> None:
+        outputs = self.cell["outputs"]
+        if len(outputs):
+            grown: Text = outputs[0]["text"]
+            grown += text
+        else:
+            stream = {"output_type": "stream", "name": "stdout", "text": Text(text)}
+            outputs.append(Map(stream))
+        while self._updates:
+            self.socket.send(create_update_message(self._updates.pop(0)), BINARY)
 
 
 def first_item(payload: bytes) -> tuple[int, int]:
