@@ -84,12 +84,12 @@ async def test_the_server_says_what_is_documented(tmp_path: Path) -> None:
         await hear(one, "comms")
         widget = "import comm; comm.create_comm(target_name='t', data={})\ninput('?')\n"
         await say(one, type="open", path="a.ipynb", client="c")
-        head = await hear(one, "opened")
+        now = await hear(one, "opened")
         run = [
-            {"op": "edit", "path": "/cells/one/source", "delta": [widget, -7]},
+            {"op": "edit", "path": "/cells/one/source", "delta": [widget, -len("x = 1y")]},
             {"op": "run", "path": "/cells/one"},
         ]
-        state = {"base": head["rev"], "hash": head["hash"]}
+        state = {"base": now["rev"], "hash": now["hash"]}
         await say(one, type="submit", doc=doc, n=1, **state, ops=run)
         await hear(one, "comm")
         question = ""
