@@ -80,6 +80,28 @@ async def test_the_server_says_what_is_documented(tmp_path: Path) -> None:
         await hear(two, "presence")
         await say(one, type="save", doc=doc)
         await hear(one, "saved")
+        await say(one, type="comms", doc=doc, on=True)
+        await hear(one, "comms")
+        widget = "import comm; comm.create_comm(target_name='t', data={})\ninput('?')\n"
+        await say(one, type="open", path="a.ipynb", client="c")
+        now = await hear(one, "opened")
+        run = [
+            {"op": "edit", "path": "/cells/one/source", "delta": [widget, -len("x = 1y")]},
+            {"op": "run", "path": "/cells/one"},
+        ]
+        state = {"base": now["rev"], "hash": now["hash"]}
+        await say(one, type="submit", doc=doc, n=1, **state, ops=run)
+        await hear(one, "comm")
+        question = ""
+        while not question:
+            for entry in (await hear(two, "entries"))["entries"]:
+                for operation in entry["ops"]:
+                    if operation["path"] == "/cells/one/execution/input":
+                        question = operation["value"]["id"]
+        await say(two, type="input", doc=doc, id=question, value="!")
+        await hear(two, "answered")
+        await say(two, type="kernel", doc=doc, action="shutdown")
+        await hear(two, "requested")
         one.close()
         two.close()
     pages = documented()

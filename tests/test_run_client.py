@@ -318,6 +318,27 @@ async def test_the_server_is_killed_in_the_midst(server: ServerProcess) -> None:
         await doc.shutdown()
 
 
+async def test_nothing_runs_twice_when_the_log_is_lost(server: ServerProcess) -> None:
+    """The client brings its edits along to the new log, and asks for no run again."""
+    path = new_notebook(server, "1", "with open('ran', 'a') as file: file.write('x')", "2")
+    async with connect(server.url, server.token) as connection:
+        doc = await connection.open(path)
+        await doc.run("c0")  # the kernel is there from now on
+        doc.cells["c1"].append("  # edited")
+        assert [run.state for run in await doc.run("c1")] == ["ok"]
+        epoch = doc.session.state.epoch
+        server.kill()
+        for file in server.root.glob(".jupyter_ot.db*"):
+            file.unlink()
+        server.start()
+        await doc.until(lambda doc: doc.session.live and doc.session.state.epoch != epoch)
+        await doc.acknowledged()
+        assert doc.cells["c1"].source.endswith("  # edited")
+        assert [run.state for run in await doc.run("c2")] == ["ok"]
+        assert (server.root / "ran").read_text() == "x"
+        await doc.shutdown()
+
+
 @pytest.mark.parametrize("rights", [NoExecution, NoWriting])
 async def test_rights(tmp_path_factory: pytest.TempPathFactory, rights: type[Authorizer]) -> None:
     """Running is a right of its own: who lacks it goes on editing, who only has it can run."""

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ot_jupyter.client.state import ClientDocument
-from ot_jupyter.transforms import Change, Document, apply, new_cell, transform_change
+from ot_jupyter.client.state import ClientDocument, Pending
+from ot_jupyter.transforms import (
+    Change,
+    Document,
+    apply,
+    check_change,
+    new_cell,
+    transform_change,
+)
 from tests.fuzz.strategies import CLIENT, random_change
 
 SOURCE = "/cells/a/source"
@@ -266,10 +273,45 @@ def test_outputs_of_a_removed_cell_come_back_with_it_and_its_run_does_not(log: L
     log.document["cells"]["a"] |= {"outputs": [output], "execution": {"state": "running"}}
     alice = log.open("alice")
     alice.edit(remove("a", 0))
+    log.settle()
     assert alice.undo()
     cell = log.settle()["cells"]["a"]
     assert cell["outputs"] == [output]
     assert cell["execution"] == {}
+
+
+def test_a_removal_that_nobody_saw_does_not_touch_the_run(log: Log) -> None:
+    log.document["cells"]["a"] |= {"execution": {"state": "running"}}
+    alice = log.open("alice")
+    alice.edit(remove("a", 0))
+    assert alice.undo()
+    assert alice.document["cells"]["a"]["execution"] == {"state": "running"}
+    assert log.settle()["cells"]["a"]["execution"] == {"state": "running"}
+    for entry in log.entries:
+        check_change(entry["ops"], notebook=True, from_client=True)
+
+
+def test_what_the_kernel_writes_into_a_removed_cell_does_not_stop_undo(log: Log) -> None:
+    alice, kernel = log.open("alice"), log.open("kernel")
+    alice.edit(remove("a", 0))
+    assert alice.outgoing() is not None
+    output = {"output_type": "stream", "name": "stdout", "text": "1"}
+    kernel.pending.append(
+        Pending(
+            1,
+            [
+                {"op": "replace", "path": "/cells/a/execution", "value": {"state": "running"}},
+                {"op": "edit", "path": "/cells/a/outputs", "delta": [[output]]},
+            ],
+        )
+    )
+    kernel.document = apply(kernel.document, kernel.pending[0].ops)
+    log.take(kernel)
+    log.tell(alice)
+    alice.disconnected()  # what is in flight is sent again
+    assert alice.undo()
+    assert alice.document["cells"]["a"]["outputs"] == [output]
+    assert alice.document["cells"]["a"]["execution"] == {}
 
 
 def test_what_is_not_to_be_undone_is_passed_over(log: Log) -> None:

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -131,10 +131,10 @@ class LiveKernel:
         if isinstance(item, Request) and item.action != "start":
             reason = _REASONS.get(item.action, SHUT_DOWN)
             self._abort_queued(reason)
-            if item.action == "interrupt":  # now, not when what runs has ended
+            if item.action == "interrupt" and self._id:  # now, not when what runs has ended
                 self._start(self._interrupt(item))
                 return
-            if self._current is not None:
+            if item.action != "interrupt" and self._current is not None:
                 self._current.end("aborted", reason)
         self._inbox.append(item)
         self._news.set()
@@ -176,11 +176,12 @@ class LiveKernel:
             if document["kernel"] != before:
                 continue
             running = _running(document) if lives else None
-            asked = {one.name for one in self._inbox if isinstance(one, Run)}
+            names = {one.name for one in self._inbox}
             going_on = "" if running is None else running.name
-            left = execution.abandon(document, asked, going_on, utc_now(), STOPPED)
+            left = execution.abandon(document, names, going_on, utc_now(), STOPPED)
             generation = before["generation"] + 1
-            after = {**before, "owner": self._writer.server, "generation": generation}
+            after = {**_given_up(before, names), "owner": self._writer.server}
+            after["generation"] = generation
             if not lives:
                 after = {**_without_process(after), "state": "none"}
             expects = ((("kernel",), before), *left.expects)
@@ -345,6 +346,8 @@ class LiveKernel:
                 await self._ensure()
             elif request.action == "restart":
                 await self._restart()
+            elif request.action == "interrupt":
+                raise KernelUnavailable("there is no kernel")
             else:
                 await self._shut_down(request)
         except KernelUnavailable as problem:
@@ -376,13 +379,10 @@ class LiveKernel:
 
     async def _interrupt(self, request: Request) -> None:
         error = ""
-        if not self._id:
-            error = "there is no kernel"
-        else:
-            try:
-                await self._sessions.interrupt(self._id)
-            except Exception as problem:  # noqa: BLE001 - whoever asked is told
-                error = f"the kernel can't be interrupted: {problem}"
+        try:
+            await self._sessions.interrupt(self._id)
+        except Exception as problem:  # noqa: BLE001 - whoever asked is told
+            error = f"the kernel can't be interrupted: {problem}"
         await self._answer_request(request, error)
 
     async def _answer_request(self, request: Request, error: str) -> None:
@@ -547,9 +547,18 @@ class LiveKernel:
 def _parting(reason: str, document: Document) -> Proposal:
     """Nobody owns the kernel any more, and nothing is left for it to do."""
     left = execution.abandon(document, set(), "", utc_now(), reason)
-    kernel = {**_without_process(document["kernel"]), "state": "none", "owner": ""}
+    kernel = {**_without_process(_given_up(document["kernel"], set())), "owner": ""}
+    kernel["state"] = "none"
     expects = (*left.expects, (("kernel",), document["kernel"]))
     return Proposal([*left.ops, _write_kernel(kernel)], expects)
+
+
+def _given_up(kernel: dict[str, Any], still: Set[str]) -> dict[str, Any]:
+    """``kernel``, where the last request is answered that nobody will carry out any more."""
+    name = kernel.get("request", {}).get("id")
+    if name is None or name in still or kernel.get("done", {}).get("request") == name:
+        return kernel
+    return {**kernel, "done": {"request": name, "error": STOPPED}}
 
 
 def _write_kernel(kernel: dict[str, Any]) -> dict[str, Any]:
