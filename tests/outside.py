@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 import nbformat
 
 from ot_jupyter.client import Document
+from ot_jupyter.sequencer.files import detached
 from ot_jupyter.sequencer.projection import project
 from ot_jupyter.transforms import Refused
 from ot_jupyter.transforms.notebook import read_notebook
@@ -125,7 +126,7 @@ async def at_rest(people: Sequence[Person], path: Path, seconds: float = 60.0) -
 
 def _on_disk(path: Path) -> Any:
     try:
-        return read_notebook(path.read_bytes())
+        return detached(read_notebook(path.read_bytes()))[0]
     except (OSError, Refused) as error:
         return str(error)
 

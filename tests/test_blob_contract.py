@@ -227,13 +227,31 @@ async def test_blobs_of_documents_that_were_never_made(tmp_path: Path) -> None:
     await log.close()
 
 
+async def test_nothing_of_what_is_forgotten_stays(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db")
+    await log.start()
+    doc, _ = await created(log)
+    other, _ = await created(log, "b.ipynb")
+    await log.put_blobs(doc, named(BIG))
+    await log.put_blobs(other, named(BIG))
+    for _ in range(10):
+        await log.append_spool(doc, "s", BIG[:500_000])
+    await log.seal_spool(doc, "s")
+    await log.keep_blobs(doc, set(), 0)
+    await log.delete(other)
+    connection = sqlite3.connect(log.path)
+    assert connection.execute("SELECT count(*) FROM piece").fetchone() == (0,)
+    connection.close()
+    await log.close()
+
+
 async def test_a_file_of_the_version_before(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.db")
     await log.start()
     doc, head = await created(log)
     await log.close()
     connection = sqlite3.connect(log.path)
-    for table in ("blob", "blob_piece", "spool", "spool_chunk"):
+    for table in ("large", "piece"):
         connection.execute(f"DROP TABLE {table}")
     connection.execute("PRAGMA user_version = 1")
     connection.close()

@@ -22,6 +22,7 @@ from ot_jupyter.transforms.blobs import (
     blob_hash,
     detach,
     detach_document,
+    detach_within,
     excerpt,
     references,
 )
@@ -108,6 +109,9 @@ def test_documents(outputs: list[dict[str, Any]], limit: int) -> None:
         {"op": "edit", "path": "/cells/a/outputs", "delta": [2, small["cells"]["a"]["outputs"]]}
     ]
     assert references(delta) == contents.keys()
+    assert detach_within([{"value": document["cells"]["a"]}], limit) == (
+        [{"value": small["cells"]["a"]}], contents,
+    )  # fmt: skip
 
 
 @given(st.lists(OUTPUTS, max_size=3), LIMITS)

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
 from ot_jupyter.client import connect
+from ot_jupyter.sequencer.entry import Head
+from ot_jupyter.sequencer.files import Files
+from ot_jupyter.sequencer.log import Attempt, LogUnavailable
+from ot_jupyter.sequencer.memory import MemoryLog
+from ot_jupyter.sequencer.pen import Submission, Verdict
+from ot_jupyter.sequencer.projection import Image, Past, digest_of, is_nearer, merge, project
+from ot_jupyter.sequencer.sequencer import Sequencer, Settings
+from ot_jupyter.transforms import Document, apply, new_cell
+from ot_jupyter.transforms.notebook import document_notebook
 from tests.outside import change, quick, read, sources, until, write
 from tests.server_process import ServerProcess
 
@@ -172,3 +184,151 @@ async def test_what_a_save_displaces_is_merged(tmp_path: Path) -> None:
             doc.cells[0].append("b")
             await asyncio.wait_for(doc.until(lambda doc: len(doc.cells) == 2), 20)
             await until(lambda: sources(tmp_path / "a.ipynb") == ["ab", "outside"])
+
+
+class Uncertain(MemoryLog):
+    """A store that is away when an image is to be set, while ``away``."""
+
+    away = False
+
+    async def settle_save(self, *values: Any, **more: Any) -> bool:
+        if self.away:
+            raise LogUnavailable("away")
+        return await super().settle_save(*values, **more)
+
+
+@asynccontextmanager
+async def sequencer_at(folder: Path, log: Uncertain) -> AsyncIterator[Sequencer]:
+    """A sequencer that does nothing by itself."""
+    settings = Settings(save_delay=600.0, save_longest=600.0, look_interval=600.0)
+    sequencer = Sequencer(log, Files(AsyncLargeFileManager(root_dir=str(folder))), settings)
+    await sequencer.start()
+    try:
+        yield sequencer
+    finally:
+        await sequencer.close()
+
+
+async def test_a_change_is_taken_back_outside_before_it_became_the_image(tmp_path: Path) -> None:
+    """It is in the log already: so must be what takes it back."""
+    path, log = tmp_path / "a.ipynb", Uncertain()
+    write(path, "a", "b")
+    async with sequencer_at(tmp_path, log) as sequencer:
+        live = await sequencer.open("a.ipynb")
+        before = path.read_bytes()
+        log.away = True
+        change(path, lambda notebook: notebook.cells.pop())
+        while "c1" in live.document["cells"]:
+            with contextlib.suppress(LogUnavailable):
+                await sequencer.flush(live)
+        path.write_bytes(before)
+        log.away = False
+        await sequencer.flush(live)
+        assert sources(path) == ["a", "b"]
+        assert [live.document["cells"][name]["source"] for name in ("c0", "c1")] == ["a", "b"]
+
+
+async def test_a_save_is_taken_back_outside_before_it_became_the_image(tmp_path: Path) -> None:
+    """The server knows that it was made: what is there now is what others made of it."""
+    path, log = tmp_path / "a.ipynb", Uncertain()
+    write(path, "a")
+    async with sequencer_at(tmp_path, log) as sequencer:
+        live = await sequencer.open("a.ipynb")
+        before = path.read_bytes()
+        await live.commit(done(live.head, append("c0", 1, "b")))
+        log.away = True
+        with pytest.raises(LogUnavailable):
+            await sequencer.flush(live)
+        assert sources(path) == ["ab"]
+        path.write_bytes(before)
+        log.away = False
+        await sequencer.flush(live)
+        assert sources(path) == ["a"]
+        assert live.document["cells"]["c0"]["source"] == "a"
+
+
+def append(cell: str, length: int, text: str) -> dict[str, Any]:
+    return {"op": "edit", "path": f"/cells/{cell}/source", "delta": [length, text]}
+
+
+def removed(cell: str, index: int) -> dict[str, Any]:
+    return {"op": "remove", "path": f"/cells/{cell}", "index": index}
+
+
+def done(base: Head, *ops: dict[str, Any]) -> Callable[[Callable[[Verdict], None]], Submission]:
+    """A person's change."""
+    return lambda answer: Submission(
+        client="p", n=1, base=base, ops=list(ops), user="p", answer=answer
+    )
+
+
+async def test_a_save_that_displaced_what_others_wrote_was_not_their_base(tmp_path: Path) -> None:
+    """A server crashed when it had written over what was just written. That lacks two cells, as
+    the save does, and a letter that was typed: it is older than that letter."""
+    path, log = tmp_path / "a.ipynb", Uncertain()
+    write(path, "a", "b", "c", "d")
+    async with sequencer_at(tmp_path, log) as sequencer:
+        live = await sequencer.open("a.ipynb")
+        image = await log.file_state(live.ref.doc)
+        await live.commit(done(live.head, append("c0", 1, "!"), removed("c2", 2), removed("c1", 1)))
+        saved = project(live.document)
+        attempt = Attempt(
+            "crashed", "other", digest_of(saved), live.head.rev, 0.0, Image(saved).pack()
+        )
+        assert await log.begin_save(live.ref.doc, attempt, over=image.digest)
+        change(path, lambda notebook: notebook.cells.__delitem__(slice(1, 3)))
+        path.rename(path.with_name(".~a.ipynb.crashed"))
+        path.write_text(json.dumps(document_notebook(saved)))
+        await sequencer.flush(live)
+        assert sources(path) == ["a!", "d"]
+
+
+def test_text_of_a_cell_that_others_replaced_is_not_there_twice() -> None:
+    """Ids were stripped, so a cell is another one. Of the old one only what was typed since stays,
+    also if a third cell was removed meanwhile and brought back."""
+    base = book(a="one", b="two")
+    found = book(x="one, much longer than it was before", b="two")
+    document = book(a="typed in front and here one typed as much behind", b="two")
+    brought_back = {"op": "add", "path": "/cells/b", "index": 1, "value": base["cells"]["b"]}
+    front = {"op": "edit", "path": "/cells/a/source", "delta": ["typed in front and here "]}
+    ops = [front, removed("b", 1), brought_back, append("a", 27, " typed as much behind")]
+    assert apply(base, ops) == document
+    merged = apply(document, merge(base, found, document, Past(base, ops)))
+    assert [merged["cells"][name]["source"] for name in ("a", "x")] == [
+        "typed in front and here  typed as much behind",
+        "one, much longer than it was before",
+    ]
+
+
+def book(**sources: str) -> Document:
+    cells = {name: new_cell("code", source) for name, source in sources.items()}
+    return {"cells": cells, "order": list(cells), "metadata": {}}
+
+
+def test_what_was_made_from_what_is_told_by_what_is_new() -> None:
+    """Cut into pieces, a longer way of writing it down is no more work."""
+
+    def one(source: str) -> Image:
+        return Image(book(a=source))
+
+    image, save = one("b = 2\n"), one("a = 1\nc = 2\nb = 2\n")
+    found = one("x = 0\na = 1\ny = 3\nb = 2\n").document  # made from the save
+    assert is_nearer(found, save, image)
+    assert not is_nearer(found, image, save)
+    assert is_nearer(image.document, image, save)
+
+
+async def test_nobody_is_served_before_there_is_an_image(tmp_path: Path) -> None:
+    """Else what is written outside before there is one would be taken for a save."""
+    path, log = tmp_path / "a.ipynb", Uncertain()
+    write(path, "a")
+    log.away = True
+    async with sequencer_at(tmp_path, log) as sequencer:
+        with pytest.raises(LogUnavailable):
+            await sequencer.open("a.ipynb")
+        change(path, lambda notebook: notebook.cells[0].update(source="b"))
+        log.away = False
+        live = await sequencer.open("a.ipynb")
+        await sequencer.flush(live)
+        assert live.document["cells"]["c0"]["source"] == "b"
+        assert live.head.rev == 1

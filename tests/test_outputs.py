@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +18,13 @@ from tqdm import tqdm
 
 from ot_jupyter.kernel.outputs import Outputs
 from ot_jupyter.transforms import apply, new_cell, transform_change
-from ot_jupyter.transforms.blobs import HEAD, OUTPUT_LIMIT, TAIL, excerpt
+from ot_jupyter.transforms.blobs import HEAD, OUTPUT_LIMIT, TAIL, attach, excerpt
 from ot_jupyter.transforms.check import check_change
 from ot_jupyter.transforms.notebook import document_notebook, illegal_fields
 
 Message = dict[str, Any]
+
+HASH = "0123456789abcdef" * 2
 
 
 def message(run: str, kind: str, content: dict[str, Any]) -> Message:
@@ -105,9 +108,15 @@ class Notebook:
         found: list[dict[str, Any]] = self.document["cells"][cell]["outputs"]
         return found
 
-    def validate(self) -> None:
-        assert illegal_fields(self.document) == []
-        nbformat.validate(nbformat.from_dict(document_notebook(self.document)))
+    def validate(self, contents: Mapping[str, bytes] | None = None) -> None:
+        """What the file will hold is nbformat, and all of it."""
+        cells = {
+            name: {**cell, "outputs": [attach(item, contents or {}) for item in cell["outputs"]]}
+            for name, cell in self.document["cells"].items()
+        }
+        full = {**self.document, "cells": cells}
+        assert illegal_fields(full) == []
+        nbformat.validate(nbformat.from_dict(document_notebook(full)))
 
 
 # What each message shows.
@@ -499,7 +508,9 @@ def test_a_large_display_leaves_a_reference() -> None:
         early = {} if late else notebook.outputs.take_blobs()
         notebook.flush()
         blobs = {**early, **notebook.outputs.take_blobs()}
+        notebook.validate(blobs)
         (output,) = notebook.shown()
+        assert attach(output, blobs) == shown_display(text)
         (reference,) = output["blobs"].values()
         assert blobs == {reference["hash"]: text.encode()}
         assert reference["size"] == len(text)
@@ -532,9 +543,11 @@ def test_a_large_stream_is_an_excerpt_and_a_blob() -> None:
     (name,) = notebook.outputs.take_sealed()
     assert spools == {name: text.encode()}
     assert notebook.outputs.take_sealed() == []
-    notebook.outputs.sealed(name, "HASH", len(text.encode()))
-    reference = {"hash": "HASH", "size": len(text.encode()), "type": "text/plain"}
+    notebook.outputs.sealed(name, HASH, len(text.encode()))
+    reference = {"hash": HASH, "size": len(text.encode()), "type": "text/plain"}
     assert notebook.shown() == [{**shown_stream(shown), "blobs": {"text": reference}}]
+    notebook.validate({HASH: text.encode()})
+    assert attach(notebook.shown()[0], {HASH: text.encode()}) == shown_stream(text)
     notebook.take(stream("late"))
     assert notebook.shown()[1:] == [shown_stream("late")]
 
@@ -555,8 +568,8 @@ def test_a_large_stream_is_closed_by_the_next_output() -> None:
     ((name, piece),) = notebook.outputs.take_spooled()
     assert piece == b"x\n" * OUTPUT_LIMIT
     assert notebook.outputs.take_sealed() == [name]
-    notebook.outputs.sealed(name, "HASH", len(piece))
-    assert notebook.shown()[0]["blobs"]["text"]["hash"] == "HASH"
+    notebook.outputs.sealed(name, HASH, len(piece))
+    assert notebook.shown()[0]["blobs"]["text"]["hash"] == HASH
     assert notebook.shown()[1:] == [shown_display("y"), shown_stream("z")]
 
 
@@ -569,7 +582,7 @@ def test_a_large_stream_that_is_cleared_goes_on_small() -> None:
     assert notebook.shown() == [shown_stream("new\n")]
     assert notebook.outputs.take_spooled() == []
     assert notebook.outputs.take_sealed() == [old]
-    notebook.outputs.sealed(old, "HASH", 1)
+    notebook.outputs.sealed(old, HASH, 1)
     assert not notebook.outputs.dirty
 
 

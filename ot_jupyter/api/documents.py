@@ -15,6 +15,7 @@ from ..sequencer.live import LiveDocument
 from ..sequencer.pen import Accepted
 from ..sequencer.sequencer import Open
 from ..transforms import Document, Refused, is_notebook
+from ..transforms.blobs import OUTPUT_LIMIT, Contents, detach_within
 from ..transforms.notebook import document_notebook
 from ..transforms.values import Json
 from .base import ApiHandler, guarded, read_state
@@ -93,6 +94,9 @@ class DocumentHandler(ChangeHandler):
     async def patch(self, path: str) -> None:
         """Change the document by a JSON Patch, all of it or nothing."""
         patch = self._read_patch()
+        contents: Contents = {}
+        if len(self.request.body) > OUTPUT_LIMIT:  # outputs as they are read, in full
+            patch, contents = await asyncio.to_thread(detach_within, patch)
         conditions = [
             self.get_query_argument("base", ""),
             self.request.headers.get("If-Match", ""),
@@ -104,6 +108,7 @@ class DocumentHandler(ChangeHandler):
         base, strict = await self._base(live, *conditions)
         document = await document_at(live, base.rev)
         ops = await asyncio.to_thread(resolve, document, patch)
+        await live.log.put_blobs(live.ref.doc, contents)
         verdict = await self.commit(live, author, base, ops, strict=strict)
         if isinstance(verdict, Accepted):
             await self.finish_state(live, verdict.head)

@@ -41,6 +41,14 @@ def description(base_url: str) -> Part:
             },
             "/api/ot/entries/{path}": {"parameters": [_PATH], **_reading(_get_entries())},
             "/api/ot/reverts/{path}": {"parameters": [_PATH], "post": _post_revert()},
+            "/api/ot/blobs/{doc}/{hash}": {"parameters": _BLOB_NAME, **_reading(_get_blob())},
+            "/api/ot/runs/{path}": {"parameters": [_PATH], "post": _post_runs()},
+            "/api/ot/kernels/{path}": {
+                "parameters": [_PATH],
+                **_reading(_get_kernel()),
+                "post": _post_kernel(),
+            },
+            "/api/ot/inputs/{path}": {"parameters": [_PATH], "post": _post_input()},
             "/api/ot/presence/{path}": {"parameters": [_PATH], **_reading(_get_presence())},
             "/api/ot/health": _reading(_get_health()),
             "/api/ot/openapi.json": _reading(_get_description()),
@@ -100,7 +108,8 @@ def _patch_document() -> Part:
         "summary": "Change a document by a JSON Patch (RFC 6902), all of it or nothing",
         "description": (
             "The patch speaks of the notebook as `getDocument` gives it; a cell can also be named "
-            "by its id, `/cells/@ID/source`. It is resolved once, at the state `base`, and "
+            "by its id, `/cells/@ID/source`. Large outputs are references there (`blobs`). It is "
+            "resolved once, at the state `base`, and "
             "transformed over what was entered since. Replacing a source enters only what "
             "differs, so nothing typed there meanwhile is lost. Each `test` is evaluated in its "
             "place when the patch's turn comes."
@@ -155,20 +164,117 @@ def _post_revert() -> Part:
             "change of the file (`user` is `file` there) is undone in one step, by anyone."
         ),
         "parameters": [_idempotency_key()],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": _object({"rev": {"type": "integer", "minimum": 1}}),
-                    "example": {"rev": 18},
-                }
-            },
-        },
+        "requestBody": _body(_object({"rev": {"type": "integer", "minimum": 1}}), {"rev": 18}),
         "responses": {
             "200": {
                 **_json("It is taken back: the state that it led to", _ref("State")),
                 "headers": {"ETag": _ETAG},
             },
+            **_errors("400", "404", "409", "410", "422"),
+        },
+    }
+
+
+def _wait_for_runs() -> Part:
+    return _query(
+        "wait",
+        {"type": "number", "minimum": 0},
+        "Seconds to wait for the end; the server may wait less. It answers sooner if a cell asks "
+        "something by `input()`",
+    )
+
+
+def _post_runs() -> Part:
+    return {
+        "operationId": "postRuns",
+        "summary": "Run cells, in this order",
+        "description": (
+            "The runs are entered in the log, all together, and the kernel takes them up in the "
+            "order of the log, each with the source that its cell has at that place; a kernel is "
+            "started if there is none. If one fails, the others of this request are aborted. With "
+            "an `Idempotency-Key` the request can be repeated to ask how they are."
+        ),
+        "parameters": [_wait_for_runs(), _idempotency_key()],
+        "requestBody": _body(_object({"cells": _cells_to_run()}), {"cells": ["costs", "total"]}),
+        "responses": {
+            "200": {**_json("All have ended", _ref("Runs")), "headers": {"ETag": _ETAG}},
+            "202": {**_json("They go on", _ref("Runs")), "headers": {"ETag": _ETAG}},
+            **_errors("400", "404", "409", "410", "422"),
+        },
+    }
+
+
+def _get_kernel() -> Part:
+    return {
+        "operationId": "getKernel",
+        "summary": "A notebook's kernel, and what is queued or running",
+        "responses": {
+            "200": {
+                **_json(
+                    "The kernel",
+                    _object({"kernel": _ref("Kernel"), "runs": {"type": "object"}}),
+                ),
+                "headers": {"ETag": _ETAG},
+            },
+            **_errors("400", "404", "422"),
+        },
+    }
+
+
+def _post_kernel() -> Part:
+    action: Part = {"enum": ["start", "interrupt", "restart", "shutdown", "change"]}
+    spec: Part = {
+        "type": "string",
+        "maxLength": 64,
+        "description": "With `change` only: the name of the kernelspec to change to",
+    }
+    return {
+        "operationId": "postKernel",
+        "summary": "Start, interrupt, restart, shut down or change a notebook's kernel",
+        "description": (
+            "It is entered in the log and done at its place there. Everything but `start` aborts "
+            "what is queued. `cells` are run after it; then the answer is that of `postRuns`."
+        ),
+        "parameters": [_wait_for_runs(), _idempotency_key()],
+        "requestBody": _body(
+            _object(
+                {"action": action, "spec": spec, "cells": _cells_to_run()},
+                optional={"spec", "cells"},
+            ),
+            {"action": "restart", "cells": "all"},
+        ),
+        "responses": {
+            status: {
+                **_json(
+                    said,
+                    {
+                        "oneOf": [
+                            _object(
+                                {**_state_properties(), "kernel": _ref("Kernel")},
+                                optional={"kernel", "hash"},
+                            ),
+                            _ref("Runs"),
+                        ]
+                    },
+                ),
+                "headers": {"ETag": {**_ETAG, "required": False}},
+            }
+            for status, said in (("200", "It is done"), ("202", "It is entered in the log"))
+        }
+        | _errors("400", "404", "409", "410", "422"),
+    }
+
+
+def _post_input() -> Part:
+    text: Part = {"type": "string"}
+    return {
+        "operationId": "postInput",
+        "summary": "Answer what a running cell asks",
+        "description": "`id` is that of the question (`input` of a run). It is answered once: 409 "
+        "if it was, or is not asked any more.",
+        "requestBody": _body(_object({"id": text, "value": text}), {"id": "5d2c…", "value": "Ada"}),
+        "responses": {
+            "200": _json("The kernel has it", _ref("State")),
             **_errors("400", "404", "409", "410", "422"),
         },
     }
@@ -224,6 +330,35 @@ def _get_entries() -> Part:
     }
 
 
+def _get_blob() -> Part:
+    whole: Part = {"*/*": {"schema": {"type": "string"}}}
+    etag: Part = {"required": True, "schema": {"type": "string"}, "description": "The hash"}
+    return {
+        "operationId": "getBlob",
+        "summary": "A large output, whole or a range of it",
+        "description": (
+            "What an output's `blobs` refer to: the text in UTF-8, or JSON. An image is in base64, "
+            "as everywhere in a notebook. What a hash names never changes."
+        ),
+        "parameters": [
+            _query(
+                "type",
+                {"type": "string"},
+                "The media type that it has; one that a browser might run is answered as text",
+            ),
+            _header("Range", {"type": "string"}, "One range of bytes, `bytes=0-65535`"),
+            _header("If-Range", {"type": "string"}, "The range, if this is the ETag; else all"),
+            _header("If-None-Match", {"type": "string"}, "304 if this is the ETag"),
+        ],
+        "responses": {
+            "200": {"description": "All of it", "headers": {"ETag": etag}, "content": whole},
+            "206": {"description": "The range", "headers": {"ETag": etag}, "content": whole},
+            "304": {"description": "It is known already", "headers": {"ETag": etag}},
+            **_errors("400", "404", "416"),
+        },
+    }
+
+
 def _get_presence() -> Part:
     return {
         "operationId": "getPresence",
@@ -260,9 +395,57 @@ def _get_description() -> Part:
 # What is said
 
 
+def _state_properties() -> Part:
+    return {"rev": _revision(), "hash": {"type": "string", "pattern": f"^{_HASH}$"}}
+
+
+def _cells_to_run() -> Part:
+    return {
+        "oneOf": [
+            {"type": "array", "items": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"}},
+            {"const": "all"},
+        ],
+        "description": "Ids of code cells, in the order to run them, or all of the notebook",
+    }
+
+
+def _run() -> Part:
+    text: Part = {"type": "string"}
+    return _object(
+        {
+            "state": {"enum": ["queued", "running", "ok", "error", "aborted", "lost"]},
+            "execution_count": {"type": ["integer", "null"]},
+            "run": {**text, "description": "The run's own name"},
+            "reason": {**text, "description": "Why it was aborted or is lost"},
+            "input": _object(
+                {"id": text, "prompt": text, "password": {"type": "boolean"}},
+            ),
+        },
+        optional={"run", "reason", "input"},
+    )
+
+
+def _kernel() -> Part:
+    text: Part = {"type": "string"}
+    return {
+        "type": "object",
+        "properties": {
+            "state": {"enum": ["none", "starting", "ready", "restarting"]},
+            "generation": {"type": "integer", "minimum": 0},
+            "owner": {**text, "description": "The server that has it"},
+            "id": text,
+            "name": {**text, "description": "Its kernelspec"},
+            "reason": {**text, "description": "Why there is none"},
+            "request": {"type": "object", "description": "What was asked of it last"},
+            "done": {"type": "object", "description": "Which request was carried out last"},
+        },
+        "required": ["state", "generation"],
+    }
+
+
 def _schemas() -> Part:
     text: Part = {"type": "string"}
-    state: Part = {"rev": _revision(), "hash": {"type": "string", "pattern": f"^{_HASH}$"}}
+    state: Part = _state_properties()
     named: Part = {"doc": text, "path": text}
     entry: Part = {
         **state,
@@ -295,6 +478,11 @@ def _schemas() -> Part:
             "additionalProperties": True,
         },
         "State": _object(state, optional={"hash"}),
+        "Runs": _object(
+            {**state, "cells": {"type": "object", "additionalProperties": _run()}},
+            optional={"hash"},
+        ),
+        "Kernel": _kernel(),
         "Notebook": _object(
             {
                 "cells": {"type": "array", "items": {"type": "object"}},
@@ -387,13 +575,14 @@ def _patch_operations() -> list[Part]:
 _FAILURES: Final = {
     "400": "The request can't be read",
     "403": "Not authenticated, or not permitted",
-    "404": "There is no such document, or not yet such a revision",
+    "404": "There is no such document or output, or not yet such a revision",
     "409": "A `test` failed (`entries` are those that came between), the patch speaks of something "
     "that is not there, or the document never was in that state",
     "410": "That revision can't be reached any more",
     "412": "The document is at another state than `If-Match` names",
     "413": "The patch is too large",
     "415": "A patch comes as `application/json-patch+json`",
+    "416": "It ends before that range begins",
     "422": "It is understood, and can't be done",
     "503": "The store can't be reached",
 }
@@ -424,6 +613,13 @@ def _ref(name: str) -> Part:
 
 def _json(description: str, schema: Part) -> Part:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _body(schema: Part, example: Json) -> Part:
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": schema, "example": example}},
+    }
 
 
 def _object(properties: Part, optional: frozenset[str] | set[str] = frozenset()) -> Part:
@@ -461,6 +657,22 @@ _PATH: Final[Part] = {
     "schema": {"type": "string", "minLength": 1},
     "description": "The path of the file below the server's root, with its slashes",
 }
+_BLOB_NAME: Final[list[Part]] = [
+    {
+        "name": "doc",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+        "description": "The document's id",
+    },
+    {
+        "name": "hash",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+        "description": "The content's, as the output says it",
+    },
+]
 _ETAG: Final[Part] = {
     "required": True,
     "schema": {"type": "string", "pattern": f'^"{_STATE}"$'},

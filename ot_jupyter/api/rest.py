@@ -6,6 +6,7 @@ from typing import Final
 
 from .about import HealthHandler, OpenApiHandler, PresenceHandler
 from .base import ApiHandler
+from .blobs import BlobHandler
 from .documents import DocumentHandler, DocumentsHandler
 from .entries import EntriesHandler
 from .reverts import RevertsHandler
@@ -19,6 +20,7 @@ handlers: Final[list[tuple[str, type[ApiHandler]]]] = [
     (r"/api/ot/documents" + _PATH, DocumentHandler),
     (r"/api/ot/entries" + _PATH, EntriesHandler),
     (r"/api/ot/reverts" + _PATH, RevertsHandler),
+    (r"/api/ot/blobs/(?P<doc>[^/]+)/(?P<hash>[^/]+)", BlobHandler),
     (r"/api/ot/runs" + _PATH, RunsHandler),
     (r"/api/ot/kernels" + _PATH, KernelsHandler),
     (r"/api/ot/inputs" + _PATH, InputsHandler),

@@ -15,23 +15,30 @@ from .cells import Cell, Cells, Metadata
 from .connection import Connection, connect
 from .document import Changed, Document
 from .errors import ConnectError, DocumentError
+from .kernel import CommMessage, Kernel, Question
 from .mark import Mark
 from .presence import Presence
+from .runs import Run, Running
 from .state import Conflict, Head
 
 __all__ = [
     "Cell",
     "Cells",
     "Changed",
+    "CommMessage",
     "Conflict",
     "ConnectError",
     "Connection",
     "Document",
     "DocumentError",
     "Head",
+    "Kernel",
     "Mark",
     "Metadata",
     "Presence",
+    "Question",
     "Refused",
+    "Run",
+    "Running",
     "connect",
 ]

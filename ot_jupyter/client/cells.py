@@ -16,7 +16,9 @@ from ..transforms.delta import canonical
 from ..transforms.diff import diff_text, same
 from ..transforms.values import CELL_TYPES, Change, Delta, Operation
 from ..transforms.values import Document as Content
+from .kernel import Question
 from .mark import Mark
+from .runs import Running
 
 T = TypeVar("T")
 
@@ -33,6 +35,8 @@ class Owner(Protocol):
     def apply(self, ops: Change, *, at: Mark | None = None) -> None: ...
 
     def change(self) -> AbstractContextManager[None]: ...
+
+    def run(self, *cells: Cell | str, wait: bool = True) -> Running: ...
 
 
 class Cell:
@@ -113,8 +117,17 @@ class Cell:
         """What is known of the cell's run: ``{}`` or ``{"state": "running", …}``."""
         return deepcopy(self._value()["execution"])
 
+    @property
+    def input(self) -> Question | None:
+        """What the cell asks, while it runs ``input()``; see ``Document.answer``."""
+        return Question.of(self._id, self._value()["execution"])
+
+    def run(self, *, wait: bool = True) -> Running:
+        """Run the cell; see ``Document.run``."""
+        return self._document.run(self, wait=wait)
+
     def json(self) -> dict[str, Any]:
-        """The cell as it would stand in the file."""
+        """The cell as it would stand in the file, large outputs as in :meth:`Document.notebook`."""
         from ..transforms.notebook import cell_json  # late: see Document.notebook
 
         return deepcopy(cell_json(self._id, self._value()))

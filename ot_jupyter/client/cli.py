@@ -46,24 +46,30 @@ class Failure(Exception):
         self.more = more
 
 
+class Misused(Exception):
+    """What is asked for makes no sense."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 0, 1 (failed), 2 (wrong usage), 130 (Ctrl+C)."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     if sys.stdout is not None:
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        arguments.command(arguments)
+        return arguments.command(arguments) or 0
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has enough; what is buffered must not fail again at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_BROKEN
+    except Misused as error:
+        parser.error(str(error))
     except (Failure, ConnectError, DocumentError, Refused, LookupError, OSError) as error:
         message = error.args[0] if isinstance(error, LookupError) else error
         print("ot-jupyter:", " ".join(str(message).split()), file=sys.stderr)
         return FAILED
-    return 0
 
 
 # What is asked for.
@@ -79,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(
-        name: str, run: Callable[[argparse.Namespace], None], about: str, examples: str
+        name: str, run: Callable[[argparse.Namespace], int | None], about: str, examples: str
     ) -> argparse.ArgumentParser:
         one = commands.add_parser(
             name,
@@ -120,6 +126,18 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--editor", action="store_true", help="edit in $EDITOR; what others type stays"
     )
+
+    one = command("run", _run, "run cells, and print what they put out", _RUN)
+    path(one)
+    one.add_argument("cells", metavar="CELL", nargs="*", help="id, or index from 0")
+    one.add_argument("--all", action="store_true", help="all code cells")
+    one.add_argument("--no-wait", action="store_true", help="only ask for it")
+
+    one = command("kernel", _kernel, "start, interrupt or end a notebook's kernel", _KERNEL)
+    path(one)
+    one.add_argument("action", choices=("start", "interrupt", "restart", "shutdown", "change"))
+    one.add_argument("spec", metavar="SPEC", nargs="?", help="the kernelspec to change to")
+    one.add_argument("--run-all", action="store_true", help="after a restart, run all code cells")
 
     one = command("revert", _revert, "take one entry of the log back", _REVERT)
     path(one)
@@ -164,6 +182,20 @@ _EDIT = """\
   ot-jupyter edit notes.md --append 'one line more'
 
 Prints the state after it, REV-HASH. What others type meanwhile stays.
+"""
+_RUN = """\
+  ot-jupyter run a.ipynb 3fa85f64
+  ot-jupyter run a.ipynb 0 1 -1
+  ot-jupyter run a.ipynb --all > report.txt
+  ot-jupyter run a.ipynb --all --no-wait      prints the state, REV-HASH
+
+What a cell asks by input() is answered here, if this is a terminal. Ctrl+C interrupts the kernel;
+a second one leaves it alone. Ends with 0 if all went well, with 1 if not.
+"""
+_KERNEL = """\
+  ot-jupyter kernel a.ipynb interrupt
+  ot-jupyter kernel a.ipynb restart --run-all
+  ot-jupyter kernel a.ipynb change bash
 """
 _REVERT = """\
   ot-jupyter log a.ipynb | grep file
@@ -338,8 +370,7 @@ class _Place:
             return cls(document, None)
         if name is None:
             raise Failure(f"{document.path!r} is a notebook: tell --cell")
-        by_index = re.fullmatch(r"-?\d{1,9}", name) and name not in document.cells
-        return cls(document, document.cells[int(name) if by_index else name])
+        return cls(document, _cell(document, name))
 
     @property
     def name(self) -> str:
@@ -366,10 +397,16 @@ class _Place:
         return extension if isinstance(extension, str) else ".py"
 
 
+def _cell(document: Document, name: str) -> Cell:
+    """The cell of an id or index. Raises :class:`LookupError`."""
+    by_index = re.fullmatch(r"-?\d{1,9}", name) and name not in document.cells
+    return document.cells[int(name) if by_index else name]
+
+
 async def _edit_in_editor(place: _Place) -> None:
     editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
     file = _file_of(place)
-    with _sigint_is_the_editors():
+    with _sigint(lambda: None):  # it is the editor's
         process = await asyncio.create_subprocess_exec(*editor, file)
         code = await process.wait()
     if code:
@@ -400,15 +437,95 @@ def _text_of(file: str, place: _Place) -> str:
 
 
 @contextmanager
-def _sigint_is_the_editors() -> Iterator[None]:
+def _sigint(instead: Callable[[], object]) -> Iterator[None]:
+    """Ctrl+C does this meanwhile."""
     loop = asyncio.get_running_loop()
     before = signal.getsignal(signal.SIGINT)
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.add_signal_handler(signal.SIGINT, instead)
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGINT)
         signal.signal(signal.SIGINT, before)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.all == bool(arguments.cells):
+        raise Misused("tell which cells to run, or --all")
+    address = _address(arguments)
+
+    async def run() -> int:
+        async with connect(address.url, address.token) as connection:
+            document = await _open_notebook(connection, arguments.path)
+            cells = [] if arguments.all else _cells(document, arguments.cells)
+            if not arguments.no_wait:
+                return await _run_here(document, cells)
+            await document.run(*cells, wait=False)
+            print(f"{document.rev}-{document.head.hash}")
+            return 0
+
+    return asyncio.run(run())
+
+
+async def _open_notebook(connection: Connection, path: str) -> Document:
+    document = await connection.open(path)
+    if document.kind == "text":
+        raise Failure(f"{document.path!r} is a text file: there is nothing to run")
+    return document
+
+
+def _cells(document: Document, names: list[str]) -> list[Cell]:
+    cells = [_cell(document, name) for name in names]
+    for cell in cells:
+        if cell.type != "code":
+            raise Failure(f"cell {cell.id!r} is no code cell")
+        if cells.count(cell) > 1:
+            raise Failure(f"cell {cell.id!r} is there twice")
+    return cells
+
+
+async def _run_here(document: Document, cells: list[Cell]) -> int:
+    """Run cells, and be their terminal: outputs, questions, Ctrl+C."""
+    from .terminal import Terminal  # late: not every system has what it needs
+
+    terminal = Terminal(document)
+    running = document.run(*cells)
+    with _sigint(terminal.interrupt):
+        runs = await terminal.follow(running)
+    for run in runs:
+        if not run.ok:
+            reason = f": {run.reason}" if run.reason else ""
+            print(plain(f"ot-jupyter: cell {run.cell}: {run.state}{reason}"), file=sys.stderr)
+    return 0 if all(run.ok for run in runs) else FAILED
+
+
+def _kernel(arguments: argparse.Namespace) -> int:
+    action, spec = arguments.action, arguments.spec
+    if (spec is not None) is not (action == "change"):
+        raise Misused("a SPEC goes with change, and change with a SPEC")
+    if arguments.run_all and action != "restart":
+        raise Misused("--run-all goes with restart")
+    address = _address(arguments)
+
+    async def run() -> int:
+        async with connect(address.url, address.token) as connection:
+            document = await _open_notebook(connection, arguments.path)
+            if action == "restart":
+                await document.restart()
+                if arguments.run_all:
+                    return await _run_here(document, [])
+            elif action == "change":
+                await document.change_kernel(spec)
+            elif action == "start":
+                await document.start_kernel()
+            elif action == "interrupt":
+                await document.interrupt()
+            else:
+                await document.shutdown()
+            print(plain(" ".join(filter(None, (document.kernel.state, document.kernel.name)))))
+            return 0
+
+    return asyncio.run(run())
 
 
 def _log(arguments: argparse.Namespace) -> None:

@@ -44,6 +44,8 @@ def _phrase(operation: Operation) -> str:
         return f"moved {cell} to {operation['to']}" if verb == "move" else f"removed {cell}"
     if verb == "run":
         return f"asked to run {cell}"
+    if where[0] == "kernel":
+        return _of_kernel(operation, where)
     if not cell:
         return _edited(operation, "") if verb == "edit" else _written(operation, where, "")
     field = where[2]
@@ -58,8 +60,43 @@ def _phrase(operation: Operation) -> str:
         if field == "execution_count":
             return f"cleared the count of {cell}" if value is None else f"{cell} is run {value}"
         if field == "execution" and isinstance(value.get("state"), str):
-            return f"{cell} is {value['state']}"
+            return _execution(cell, value)
+    if where[2:] == ("execution", "input"):
+        if verb == "remove":
+            return f"what {cell} asked was answered"
+        return f"{cell} asks {quoted(operation['value']['prompt'])}"
     return _written(operation, where[2:], f" of {cell}")
+
+
+_ASKED = {
+    "start": "started the kernel",
+    "interrupt": "interrupted the kernel",
+    "restart": "restarted the kernel",
+    "shutdown": "shut the kernel down",
+}
+
+
+def _of_kernel(operation: Operation, where: tuple[str, ...]) -> str:
+    value = operation.get("value", {})
+    if where == ("kernel", "request"):
+        return _ASKED.get(value["action"]) or f"changed the kernel to {value.get('spec')}"
+    if where == ("kernel", "done"):
+        error = value.get("error")
+        return f"could not do it: {error}" if error else "did what was asked of the kernel"
+    if where != ("kernel",) or "state" not in value:
+        return _written(operation, where, "")
+    if value["state"] == "none":
+        reason = value.get("reason")
+        return "there is no kernel" + (f": {reason}" if reason else "")
+    name = f" ({value['name']})" if value["state"] == "ready" and "name" in value else ""
+    return f"the kernel is {value['state']}{name}"
+
+
+def _execution(cell: str, value: dict[str, Any]) -> str:
+    told = f"{cell} is {value['state']}"
+    if "next" in value:
+        told += f", {counted(len(value['next']), 'run')} of it to come"
+    return told + (f": {value['reason']}" if value.get("reason") else "")
 
 
 def _edited(operation: Operation, place: str) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 from weakref import WeakSet
@@ -32,12 +32,17 @@ from ..transforms.values import CELL_TYPES
 from ..transforms.values import Document as Content
 from .cells import Cell, Cells, Metadata, edit_delta, text_change
 from .errors import DocumentError
+from .kernel import CommMessage, Kernel, Question, in_base64
 from .mark import Mark
 from .presence import Presence
+from .runs import Asked, Run, Running
 from .session import LATER, Link, Session
-from .state import Conflict, Head
+from .state import Conflict, Head, only_runs, without_runs
 
 logger = logging.getLogger("ot_jupyter.client")
+
+KERNEL_SECONDS = 180.0  # that a kernel may take to start
+_REMEMBERED = 64  # requests to the kernel whose end is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +58,28 @@ class _Draft:
     """A change that is being put together."""
 
     content: Content
-    ops: Change
+    edits: Change = field(default_factory=list)
+    runs: Change = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+
+    @property
+    def ops(self) -> Change:
+        """The whole change: runs are asked for at its end."""
+        return self.edits + self.runs
 
     def add(self, ops: Change) -> None:
         check_change(ops, notebook=is_notebook(self.content), from_client=True)
         self.content = apply(self.content, ops)
-        runs = bool(self.ops) and self.ops[-1]["op"] == "run"
-        self.ops = self.ops + ops if runs else compose(self.ops, ops)
+        edits = without_runs(ops)
+        self.edits = compose(self.edits, edits)
+        self.runs = self.runs + ops[len(edits) :]
 
     def over(self, ops: Change, content: Content) -> None:
         """Somebody else's change came between; ``content`` is the document after it."""
-        self.ops, _ = transform_changes(self.ops, ops, later=True)
-        self.content = apply(content, self.ops)
+        changed, _ = transform_changes(self.ops, ops, later=True)
+        self.edits = without_runs(changed)
+        self.runs = changed[len(self.edits) :]
+        self.content = apply(content, changed)
 
 
 @dataclass(slots=True)
@@ -97,6 +112,11 @@ class Document:
         self._callbacks: list[Callable[[Change, str], Any]] = []
         self._streams: set[asyncio.Queue[Changed | None]] = set()
         self._waiters: list[_Waiter] = []
+        self._asked: list[Asked] = []  # runs that have not ended
+        self._done: dict[str, str] = {}  # requests to the kernel that were carried out: errors
+        events = self._state.events
+        events.entered, events.whole = self._on_entry, self._on_whole
+        events.cancelled = self._on_cancelled
 
     def __repr__(self) -> str:
         return f"<Document {self.path!r} at {self.rev}, {self.status}>"
@@ -217,7 +237,8 @@ class Document:
         return self.insert(len(self.cells), source, cell_type, id)
 
     def notebook(self) -> dict[str, Any]:
-        """The notebook as it would stand in the file: nbformat 4.5 JSON, a copy."""
+        """The notebook as it would stand in the file: nbformat 4.5 JSON, a copy; but of a large
+        output it has an excerpt, and a reference in ``blobs`` (see docs/protocol.md)."""
         # Late, as few need it: nbformat and what it needs take a second or more to import.
         from ..transforms.notebook import document_notebook
 
@@ -255,7 +276,7 @@ class Document:
             if self._draft is not None:
                 ops, _ = transform_changes(ops, self._draft.ops, later=True)
         if ops:
-            self._check_writable()
+            self._check_may(ops)
             if self._draft is not None:
                 self._draft.add(ops)
             else:
@@ -269,12 +290,18 @@ class Document:
         if self._draft is not None:
             yield
             return
-        self._draft = draft = _Draft(self._state.document, [])
+        self._draft = draft = _Draft(self._state.document)
         try:
             yield
+            self._draft = None
+            self.apply(draft.ops)
+        except BaseException:
+            for asked in draft.asked:
+                asked.error = DocumentError("cancelled", "the change was not made")
+            raise
         finally:
             self._draft = None
-        self.apply(draft.ops)
+        self._follow(draft.asked)
 
     def mark(self) -> Mark:
         """Remember this state, to say later what was made for it: ``apply(ops, at=mark)``,
@@ -379,6 +406,158 @@ class Document:
         if error is not None:
             raise error
 
+    # Running.
+
+    def run(self, *cells: Cell | str, wait: bool = True) -> Running:
+        """Run cells (themselves or their ids), in this order; without any, all code cells.
+
+        They are asked for behind all that was changed so far, as one change, at once; within
+        ``change()``, at the end of that one. Await what is returned for the :class:`Run` of each
+        cell: when all have ended or, without ``wait``, as soon as it is in the log that they were
+        asked for. If a run fails, the others of the same call are aborted, as in Jupyter.
+
+        Raises :class:`KeyError` and :class:`ValueError` for cells that are none or no code, and
+        :class:`DocumentError` (``offline``): runs do not wait for a connection.
+        """
+        ids = [self._code_cell(cell) for cell in cells] if cells else self._code_cells()
+        if len(set(ids)) < len(ids):
+            raise ValueError("a cell runs once per call")
+        asked = Asked(ids)
+        draft = self._draft
+        self.apply([{"op": "run", "path": pointer("cells", cell)} for cell in ids])
+        if draft is not None:
+            draft.asked.append(asked)
+        else:
+            self._follow([asked])
+        return Running(asked, self._run_ended if wait else self._run_asked)
+
+    @property
+    def kernel(self) -> Kernel:
+        """The notebook's kernel as it is now."""
+        return Kernel.of(self.content)
+
+    async def start_kernel(self) -> Kernel:
+        """Have a kernel, if there is none. (The first run starts one, too.)
+
+        Raises, as all that is asked of a kernel, :class:`DocumentError`: ``kernel_unavailable``,
+        ``forbidden``, ``offline``.
+        """
+        return await self._ask_kernel("start")
+
+    async def interrupt(self) -> Kernel:
+        """Have the kernel stop what it runs; what is queued is aborted."""
+        return await self._ask_kernel("interrupt")
+
+    async def restart(self, *, run: bool | Iterable[Cell | str] = False) -> list[Run]:
+        """Restart the kernel; what is queued or running is aborted. Then run these cells, or all
+        code cells (True), as :meth:`run`."""
+        if isinstance(run, bool):
+            cells = self._code_cells() if run else []
+        else:
+            cells = [self._code_cell(cell) for cell in run]
+        await self._ask_kernel("restart")
+        return await self.run(*cells) if cells else []
+
+    async def shutdown(self) -> Kernel:
+        """End the kernel."""
+        return await self._ask_kernel("shutdown")
+
+    async def change_kernel(self, name: str) -> Kernel:
+        """End the kernel and start one of another kernelspec."""
+        return await self._ask_kernel("change", spec=name)
+
+    @property
+    def question(self) -> Question | None:
+        """What a running cell asks by ``input()``, if one does."""
+        for cell in self.cells:
+            if cell.input is not None:
+                return cell.input
+        return None
+
+    async def answer(self, question: Question, text: str) -> None:
+        """Answer a question. Raises :class:`DocumentError`: ``answered`` if it is not asked any
+        more, ``forbidden``, ``offline``."""
+        await self.session.ask("input", id=question.id, value=text)
+
+    async def comms(self) -> AsyncIterator[CommMessage]:
+        """The comm messages of the kernel's widgets, in their order: first what would open those
+        that there are as they are now, then what comes, until the document is closed. After a
+        break of the connection it begins again, with ``comms_closed``."""
+        if self._closed:
+            return
+        queue: asyncio.Queue[CommMessage | None] = asyncio.Queue()
+        end = self.session.hear_comms(queue)
+        try:
+            while (message := await queue.get()) is not None:
+                yield message
+        finally:
+            end()
+
+    def send_comm(self, kind: str, content: dict[str, Any], buffers: Sequence[bytes] = ()) -> str:
+        """Send the kernel a ``comm_open``, ``comm_msg`` or ``comm_close`` with that content.
+        Returns the id of the message, the ``parent`` of what answers it. It is sent once, and not
+        confirmed. Raises :class:`DocumentError` (``offline``)."""
+        self.session.check_live()
+        name = uuid4().hex
+        message = {"type": "comm", "doc": self._state.doc, "id": name, "kind": kind}
+        self.session.link.send({**message, "content": content, "buffers": in_base64(buffers)})
+        return name
+
+    def _code_cells(self) -> list[str]:
+        return [cell.id for cell in self.cells if cell.type == "code"]
+
+    def _code_cell(self, cell: Cell | str) -> str:
+        found = self.cells[cell.id if isinstance(cell, Cell) else cell]
+        if found.type != "code":
+            raise ValueError(f"cell {found.id!r} is no code cell")
+        return found.id
+
+    def _follow(self, asked: list[Asked]) -> None:
+        """The runs were asked for by the change that was made last."""
+        for one in asked:
+            if one.runs:
+                one.n = self._state.pending[-1].n
+                self._asked.append(one)
+
+    async def _run_ended(self, asked: Asked) -> list[Run]:
+        await self._wait(lambda: self._is_told(asked, asked.ended))
+        return list(asked.runs.values())
+
+    async def _run_asked(self, asked: Asked) -> list[Run]:
+        await self._wait(lambda: self._is_told(asked, bool(asked.batch) or asked.ended))
+        return list(asked.runs.values())
+
+    def _is_told(self, asked: Asked, enough: bool) -> bool:
+        """Whether enough is known of runs. Raises why no more ever will be."""
+        if asked.runs and not asked.n and asked.error is None:
+            raise RuntimeError("await it after change(): until then it is not asked for")
+        error = asked.error or self.session.refused.get(asked.n)
+        if error is not None:
+            raise error
+        if not enough:
+            self._check_open()
+            if self.problem is not None and self.problem.code not in LATER:
+                raise self.problem
+        return enough
+
+    async def _ask_kernel(self, action: str, **more: Any) -> Kernel:
+        self._check_kind(notebook=True)
+        name: str = (await self.session.ask("kernel", action=action, **more))["id"]
+        try:
+            await asyncio.wait_for(self._wait(lambda: self._is_done(name)), KERNEL_SECONDS)
+        except asyncio.TimeoutError:
+            message = f"the kernel did not do it within {KERNEL_SECONDS:g} seconds"
+            raise DocumentError("kernel_unavailable", message) from None
+        return self.kernel
+
+    def _is_done(self, request: str) -> bool:
+        if request not in self._done:
+            self._check_open()
+            return False
+        if error := self._done[request]:
+            raise DocumentError("kernel_unavailable", error)
+        return True
+
     # Events.
 
     def on_change(self, callback: Callable[[Change, str], Any]) -> Callable[[], None]:
@@ -431,6 +610,45 @@ class Document:
         self.session.set_presence(None)
 
     # What happens.
+
+    def _on_entry(self, n: int, ops: Change) -> None:
+        state = self._state
+        for one in ops:
+            if one["path"].startswith("/kernel"):
+                self._note_done(state.confirmed)
+        for asked in list(self._asked):
+            if n and n == asked.n and not asked.batch:
+                batch = f"{state.epoch}:{state.client}:{n}"
+                asked.committed(batch, ops, state.confirmed, state.head.rev)
+            elif asked.batch:
+                asked.entered(ops, state.confirmed, state.head.rev)
+        self._asked = [one for one in self._asked if not one.ended]
+
+    def _on_whole(self) -> None:
+        state = self._state
+        if not self._asked and not self._done:
+            return
+        self._note_done(state.confirmed)
+        waiting = {one.n for one in state.pending}
+        for asked in self._asked:
+            if asked.n not in waiting:
+                asked.batch = asked.batch or f"{state.epoch}:{state.client}:{asked.n}"
+                asked.look(state.confirmed, state.head.rev)
+
+    def _on_cancelled(self, n: int, code: str, why: str) -> None:
+        for asked in [one for one in self._asked if one.n == n]:
+            if code == "lost":
+                asked.lose(why, self.rev)
+            else:
+                asked.error = DocumentError(code, why)
+            self._asked.remove(asked)
+
+    def _note_done(self, content: Content) -> None:
+        done = content.get("kernel", {}).get("done")
+        if done is not None:
+            self._done[done["request"]] = done.get("error", "")
+            for name in list(self._done)[:-_REMEMBERED]:
+                del self._done[name]
 
     def _on_change(self, ops: Change, origin: str) -> None:
         if self._draft is not None:
@@ -487,6 +705,14 @@ class Document:
             raise self._closed_error()
         if self.session.stopped and self.problem is not None:
             raise self.problem
+
+    def _check_may(self, ops: Change) -> None:
+        if ops[-1]["op"] == "run":
+            self.session.check_live()
+        if only_runs(ops):
+            self._check_open()
+        else:
+            self._check_writable()
 
     def _check_writable(self) -> None:
         self._check_open()

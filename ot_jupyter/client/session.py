@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from ..transforms import Change
 from .errors import DocumentError
+from .kernel import CommMessage, comms_in
 from .presence import PAUSE_SECONDS, REPEAT_SECONDS, Others, Presence
 from .state import ClientDocument, Conflict, Events
 
@@ -25,6 +26,7 @@ LATER = ("busy", "store_unavailable", "file_unavailable", "no_image")  # no faul
 FINAL = ("forbidden", "superseded", "too_large")  # asking again would not help
 MOST_RETRIES = 6  # of one change that is refused for a reason that does not pass by itself
 MOST_STRIKES = 4  # times that the patience for one answer is doubled
+ASKED = {"kernel": "requested", "input": "answered"}  # what is asked of the kernel -> the answer
 
 
 def pause(attempt: int) -> float:
@@ -85,6 +87,9 @@ class Session:
         self._strikes = 0  # times in a row that no answer came
         self._saves: list[asyncio.Future[None]] = []
         self._save_sent = False
+        self._asking = asyncio.Lock()  # one question about the kernel at a time
+        self._asked: asyncio.Future[dict[str, Any]] | None = None
+        self._hearers: dict[asyncio.Queue[CommMessage | None], bool] = {}  # were told something
         self._own: Presence | None = None
         self._own_told = True
         self._own_next = 0.0  # not to be told before
@@ -100,7 +105,11 @@ class Session:
         if self.live:
             self.link.send({"type": "close", "doc": self.state.doc})
         self.stopped = True
-        self._answer_saves(DocumentError("closed", f"{self.state.path!r} is closed"))
+        error = DocumentError("closed", f"{self.state.path!r} is closed")
+        self._answer_saves(error)
+        self._answer(error)
+        for queue in self._hearers:
+            queue.put_nowait(None)
         for timer in (self._hold, self._impatient, self._own_timer):
             if timer is not None:
                 timer.cancel()
@@ -111,6 +120,7 @@ class Session:
         self.stopped = True
         self.state.live = self.state.must_open = self.opening = False
         self._answer_saves(error)
+        self._answer(error)
         self._watch()
         self._happened()
 
@@ -128,6 +138,7 @@ class Session:
         """The connection is gone."""
         self.opening = self._save_sent = False
         self.committing = True
+        self._answer(DocumentError("offline", "the connection broke before the answer came"))
         if not self.stopped:
             self.state.disconnected()
         self._watch()
@@ -161,6 +172,10 @@ class Session:
             self.file_problem = message["problem"]
         elif kind == "saved":
             self._answer_saves(None)
+        elif kind in ASKED.values():
+            self._answer(message)
+        elif kind in ("comm", "comms"):
+            self._tell_comms(message)
         elif kind == "closed":
             self.state.disconnected()
             self._unavailable(DocumentError("closed", str(message.get("reason", ""))))
@@ -181,6 +196,8 @@ class Session:
         self.problem = None
         self.others.begin(message.get("presence", []), self.state, self._loop.time())
         self._own_told = self._own is None
+        if self._hearers:
+            self._hear(on=True)
 
     def _on_error(self, message: dict[str, Any]) -> None:
         error = _error_of(message)
@@ -191,6 +208,8 @@ class Session:
             self._answer_saves(error)
         elif of == "open":
             self._on_not_opened(message, error)
+        elif of in ASKED:
+            self._answer(error)
         elif "n" in message:
             self.state.receive(message)
             if self.state.must_open:  # its number is not taken: it is to be sent again
@@ -333,6 +352,61 @@ class Session:
                 saved.set_result(None)
             else:
                 saved.set_exception(error)
+
+    # The kernel.
+
+    async def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Ask something of the kernel, and return the server's answer.
+
+        Raises :class:`DocumentError`: what the server says, or ``offline``; if that comes after it
+        was asked, nobody knows whether it was done.
+        """
+        async with self._asking:
+            self.check_live()
+            self._asked = self._loop.create_future()
+            self.link.send({"type": kind, "doc": self.state.doc, **fields})
+            try:
+                return await self._asked
+            finally:
+                self._asked = None
+
+    def check_live(self) -> None:
+        """Raise :class:`DocumentError` unless the server hears us now."""
+        if self.problem is not None:
+            raise self.problem
+        if not self.live:
+            raise DocumentError("offline", "there is no connection: the kernel can't be asked now")
+
+    def _answer(self, answer: dict[str, Any] | DocumentError) -> None:
+        if self._asked is None or self._asked.done():
+            return
+        if isinstance(answer, DocumentError):
+            self._asked.set_exception(answer)
+        else:
+            self._asked.set_result(answer)
+
+    def hear_comms(self, queue: asyncio.Queue[CommMessage | None]) -> Callable[[], None]:
+        """Put the kernel's comm messages into the queue, beginning with what is open. Returns
+        what ends it."""
+        self._hearers[queue] = False
+        if self.live:
+            self._hear(on=True)
+
+        def end() -> None:
+            del self._hearers[queue]
+            if not self._hearers and self.live:
+                self._hear(on=False)
+
+        return end
+
+    def _hear(self, *, on: bool) -> None:
+        self.link.send({"type": "comms", "doc": self.state.doc, "on": on})
+
+    def _tell_comms(self, message: dict[str, Any]) -> None:
+        for queue, told in self._hearers.items():
+            for one in comms_in(message, again=told):
+                queue.put_nowait(one)
+            self._hearers[queue] = True
 
     # Where we are.
 

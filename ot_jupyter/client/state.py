@@ -41,6 +41,7 @@ from .undo import Undo
 _WORD = re.compile(r"\w+|\W")
 KNOWN = 500  # confirmed entries that the client can take back
 COMPOSED = 1000  # operations in one change, after that a new one begins
+LOST = "the log that had it is gone: whether it ran is not known"
 
 
 class Head(NamedTuple):
@@ -81,12 +82,19 @@ class Conflict:
 @dataclass(slots=True)
 class Events:
     """What the state machine tells. ``change``: operations that take the document from what it was
-    to what it is, and whose they are (``"local"``, ``"remote"``)."""
+    to what it is, and whose they are (``"local"``, ``"remote"``). ``entered``: an entry of the log,
+    as it is there, and our number for it (0: somebody else's); ``whole``: the log could not tell
+    how it went on, the document came whole; ``cancelled``: the runs that our change of that number
+    asked for will not be asked for, or are not to be heard of any more: why, by code and in
+    words."""
 
     change: Callable[[Change, str], None] = lambda ops, origin: None
     conflict: Callable[[Conflict], None] = lambda conflict: None
     refused: Callable[[dict[str, Any]], None] = lambda error: None
     acknowledged: Callable[[int, Head], None] = lambda n, head: None
+    entered: Callable[[int, Change], None] = lambda n, ops: None
+    whole: Callable[[], None] = lambda: None
+    cancelled: Callable[[int, str, str], None] = lambda n, code, why: None
 
 
 @dataclass(slots=True)
@@ -119,9 +127,11 @@ class ClientDocument:
         if self.must_open:
             self.must_open = False
             return self._open()
-        if not self.live or self.in_flight or not self.pending or self.read_only:
+        if not self.live or self.in_flight or not self.pending:
             return None
         first = self.pending[0]
+        if self.read_only and not only_runs(first.ops):
+            return None
         first.sent = self.in_flight = True
         message = {
             "type": "submit", "doc": self.doc, "n": first.n, "base": self.head.rev,
@@ -145,9 +155,19 @@ class ClientDocument:
         """The connection is gone. What is pending stays; runs asked for and not sent do not."""
         self.live = self.in_flight = False
         self.must_open = True
-        for one in self.pending:
+        for one in list(self.pending):
             if not one.sent:
-                one.ops = [op for op in one.ops if op["op"] != "run"]
+                self._cancel(one, "offline", "the connection broke before it was asked for")
+
+    def _cancel(self, pending: Pending, code: str, why: str) -> None:
+        """Do not ask for the runs of a pending change."""
+        ops = without_runs(pending.ops)
+        if len(ops) == len(pending.ops):
+            return
+        pending.ops = ops
+        if not ops:
+            self.pending.remove(pending)
+        self.events.cancelled(pending.n, code, why)
 
     # What the user does.
 
@@ -170,8 +190,23 @@ class ClientDocument:
             last.ops = compose(last.ops, ops)
             if _replaces_a_cell(last.ops):
                 # Removed and, by undo, there again: what others type in it must not die for that.
-                last.ops = diff(self._before(last), self.document)
+                ops = ops + self._simplify(last)
         self.events.change(ops, "local")
+
+    def _simplify(self, pending: Pending) -> Change:
+        """Have the last pending change say only what differs. What the kernel wrote meanwhile in a
+        cell that we removed and brought back stays the kernel's: returned is what this changes in
+        the document that is seen."""
+        before = self._before(pending)
+        runs = pending.ops[len(without_runs(pending.ops)) :]
+        ops = diff(before, self.document)
+        pending.ops = [one for one in ops if not _is_kernels(one)] + runs
+        if len(pending.ops) == len(ops) + len(runs):
+            return []
+        seen, self.document = self.document, apply(before, pending.ops)
+        restored = diff(seen, self.document)
+        self.undo_stack.foreign(restored)
+        return restored
 
     def _before(self, pending: Pending) -> Document:
         """The document before a pending change."""
@@ -243,6 +278,8 @@ class ClientDocument:
             else:
                 self.confirmed = self.document = message["document"]
             self.head = Head(message["since"], "")
+            self.epoch = message["epoch"]
+            self.events.whole()
         for entry in entries:
             self._enter(entry)
         self.head = Head(message["rev"], message["hash"])
@@ -275,11 +312,19 @@ class ClientDocument:
         n = message.get("n")
         if n is not None and not message.get("taken"):
             if message["code"] == "forbidden":
-                self.read_only = True
-                self.in_flight = False
+                self._forbidden(n, message["message"])
             else:
                 self._reopen()
         self.events.refused(message)
+
+    def _forbidden(self, n: int, why: str) -> None:
+        """What is in flight is not permitted: perhaps only to run cells, so try it without."""
+        self.in_flight = False
+        first = self.pending[0] if self.pending else None
+        if first is not None and first.n == n and _ends_with_run(first.ops):
+            self._cancel(first, "forbidden", why)
+        else:
+            self.read_only = True
 
     # Entries.
 
@@ -302,10 +347,11 @@ class ClientDocument:
             self.next_n = max(self.next_n, n + 1)
         if index is None:
             self._foreign(ops, self.pending)
-            return
-        self._own(state, index, ops)
-        self.in_flight = False
-        self.events.acknowledged(n, self.head)
+        else:
+            self._own(state, index, ops)
+            self.in_flight = False
+            self.events.acknowledged(n, self.head)
+        self.events.entered(n if own else 0, ops)
 
     def _own(self, state: Document, index: int, ops: Change) -> None:
         """Our pending change ``index`` is in the log as ``ops``, made for ``state``."""
@@ -361,6 +407,9 @@ class ClientDocument:
             if one.n:
                 self._save_conflicts(without, [Pending(one.n, one.ops)])
                 ops, without = transform_changes(one.ops, without, later=True)
+                if _ends_with_run(ops):  # it may have run: it must not run twice
+                    ops = without_runs(ops)
+                    self.events.cancelled(one.n, "lost", LOST)
                 own.append(Pending(one.n, ops, sent=True))
             else:
                 without = one.inverse + without
@@ -388,6 +437,8 @@ class ClientDocument:
             )
             back, there = min(lost, default=self.head.rev), 0
         else:
+            for pending in list(self.pending):
+                self._cancel(pending, "lost", LOST)
             back, there = self._nearest(snapshot)
         if back < self.head.rev:
             self._take_back(back)
@@ -489,6 +540,24 @@ def _words(text: str) -> Counter[str]:
 
 def _ends_with_run(ops: Change) -> bool:
     return bool(ops) and ops[-1]["op"] == "run"
+
+
+def only_runs(ops: Change) -> bool:
+    """Whether a change only asks for runs: that is no writing."""
+    return bool(ops) and ops[0]["op"] == "run"
+
+
+def without_runs(ops: Change) -> Change:
+    """What a change does besides asking for runs."""
+    return [one for one in ops if one["op"] != "run"]
+
+
+def _is_kernels(operation: Operation) -> bool:
+    """Whether an operation is one that only the server may write."""
+    where = segments(operation["path"])
+    if operation["op"] == "edit" and where[2:] == ("outputs",):
+        return any(isinstance(part, list) for part in operation["delta"])
+    return where[0] == "kernel" or where[2:3] == ("execution",)
 
 
 def _removed(ops: Change) -> list[str]:

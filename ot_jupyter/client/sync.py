@@ -29,9 +29,11 @@ from .connection import PATIENCE_SECONDS, Connection
 from .connection import connect as _connect
 from .document import Document
 from .mark import Mark
+from .runs import Running
 
 _REAL = (
-    Connection, Document, Cell, Cells, Metadata, Mark, AbstractContextManager, AsyncIterator,
+    Connection, Document, Cell, Cells, Metadata, Mark, Running, AbstractContextManager,
+    AsyncIterator,
 )  # fmt: skip
 
 
@@ -74,6 +76,8 @@ def _on_loop(call: Callable[[], Any], seconds: float | None = None) -> Any:
 
     async def run() -> Any:
         result = call()
+        if isinstance(result, Running) and not result.submitted:
+            return result  # within change(): it can be waited for after that
         if inspect.isawaitable(result):
             result = await asyncio.wait_for(result, seconds)
         return result
@@ -96,10 +100,12 @@ class StandIn:
     def __init__(self, real: Any) -> None:
         object.__setattr__(self, "_real", real)
 
-    def wait(self, seconds: float | None = None) -> None:
+    def wait(self, seconds: float | None = None) -> Any:
         """Of a document: return when what was changed so far is in the log; see
-        :meth:`Document.acknowledged`. Raises :class:`TimeoutError` after ``seconds``."""
-        _on_loop(_real(self).acknowledged, seconds)
+        :meth:`Document.acknowledged`. Of runs that were asked for within ``change()``: return what
+        became of them. Raises :class:`TimeoutError` after ``seconds``."""
+        real = _real(self)
+        return _on_loop((lambda: real) if isinstance(real, Running) else real.acknowledged, seconds)
 
     def __getattr__(self, name: str) -> Any:
         return _stand_in(_on_loop(lambda: getattr(_real(self), name)))

@@ -46,8 +46,11 @@ class Undo:
 
     def died(self, operation: Operation) -> None:
         """Somebody else's write in a cell that one's own change, not committed yet, removed: it
-        goes into the cell that undo brings back."""
-        cell = segments(operation["path"])[:2]
+        goes into the cell that undo brings back. (Not what is known of its run: that is over.)"""
+        where = segments(operation["path"])
+        if where[2:3] == ("execution",):
+            return
+        cell = where[:2]
         for stack in (self.undo, self.redo):
             _write_into_newest(stack, cell, operation)
 

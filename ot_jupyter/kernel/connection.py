@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from queue import Empty, Queue
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import zmq
 import zmq.asyncio
@@ -27,7 +27,8 @@ NUDGE_SECONDS: Final = 0.5  # between two attempts to make it say it
 POLL_SECONDS: Final = 0.02  # between two looks at a gateway's queue, which can't be waited for
 CHANNELS: Final = ("iopub", "shell", "stdin", "control")
 
-Message = dict[str, Any]
+Message: TypeAlias = dict[str, Any]
+Heard: TypeAlias = Callable[[str, Message], None]  # the channel, and what came on it
 
 
 class KernelNotReady(Exception):
@@ -44,14 +45,13 @@ def make_context() -> zmq.asyncio.Context:
 
 
 class Connection:
-    """See the module. ``heard(channel, message)`` is called on the event loop for each message."""
+    """See the module. ``heard`` is called on the event loop; ``name`` is the kernelspec's."""
 
-    def __init__(
-        self, manager: Any, context: zmq.asyncio.Context, heard: Callable[[str, Message], None]
-    ) -> None:
+    def __init__(self, manager: Any, context: zmq.asyncio.Context, heard: Heard) -> None:
         # A session of its own: with that of the manager its sockets would have the name of others.
         self.session = Session(key=manager.session.key)
         self.session.signature_scheme = manager.session.signature_scheme
+        self.name: str = manager.kernel_name
         self._client = manager.client(session=self.session, context=context)
         self._heard = heard
         self._tasks: list[asyncio.Task[None]] = []

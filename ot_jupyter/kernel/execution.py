@@ -10,7 +10,7 @@ a document: operations, and what they expect to find, so nothing is written over
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..sequencer.entry import Entry
 from ..sequencer.runs import UNDER_WAY, execution_path, is_under_way
@@ -48,14 +48,15 @@ def executions_in(entry: Entry) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where[1], operation["value"]
 
 
-def queued_in(entry: Entry, document: Document) -> Iterator[Run]:
-    """The runs that an entry of the log's own queued; ``document`` is the one at its revision."""
+def queued_in(entry: Entry, batch: str, document: Document) -> Iterator[Run]:
+    """The runs of a batch that an entry of the log's own queued, the one right after the change
+    that asked for them; ``document`` is the one at its revision."""
     for name, value in executions_in(entry):
         cell = document["cells"][name]
         tags = cell["metadata"].get("tags")
         raises = type(tags) is list and RAISES in tags
         for run in runs_in(value):
-            if run["state"] == "queued":
+            if run["batch"] == batch:  # others were there before
                 yield Run(run["run"], name, run["batch"], cell["source"], raises)
 
 
@@ -69,17 +70,20 @@ def find_run(document: Document, run: Run) -> dict[str, Any] | None:
     return execution if run.name in names else None
 
 
+Expected: TypeAlias = tuple[Segments, Json]  # a place in the document, and what is there
+
+
 class Proposal(NamedTuple):
     """Operations for a document, if it has these values at these places. None: nothing to do."""
 
     ops: Change
-    expects: tuple[tuple[Segments, Json], ...] = ()
+    expects: tuple[Expected, ...] = ()
 
 
 NOTHING: Final = Proposal([])
 
 
-def expect(document: Document, cell: str) -> tuple[Segments, Json]:
+def expect(document: Document, cell: str) -> Expected:
     """That a cell's ``execution`` is what it is in this document."""
     return ("cells", cell, "execution"), document["cells"][cell]["execution"]
 
@@ -124,16 +128,20 @@ def end(document: Document, cell: str, run: str, **said: Any) -> Change:
     return [{"op": "replace", "path": path, "value": value} for value in written]
 
 
-def abandon(document: Document, keep: Set[str], time: str, reason: str) -> Proposal:
-    """The end of all that was queued (aborted) or running (lost) and is not to be kept: the kernel
-    that it was for is gone."""
-    expects: list[tuple[Segments, Json]] = []
+def abandon(document: Document, queued: Set[str], running: str, time: str, reason: str) -> Proposal:
+    """The end of all that was queued (aborted) or running (lost), but for what is to stay queued,
+    and the one that is to go on running: the kernel that the others were for is gone."""
+    expects: list[Expected] = []
     ops: Change = []
     for cell in document["order"]:
         execution = document["cells"][cell]["execution"]
         if not is_under_way(execution):
             continue
-        ended = [one for one in runs_in(execution) if one["run"] not in keep]
+        ended = [
+            one
+            for one in runs_in(execution)
+            if one["run"] != running and (one["state"] == "running" or one["run"] not in queued)
+        ]
         if ended:
             expects.append(expect(document, cell))
         state = document

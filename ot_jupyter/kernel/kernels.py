@@ -13,7 +13,6 @@ import logging
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from time import monotonic
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
@@ -21,10 +20,10 @@ from ..sequencer.entry import Entry
 from ..sequencer.live import LiveDocument
 from ..sequencer.log import LogUnavailable
 from ..sequencer.pen import Submission, Verdict
-from ..sequencer.runs import AUTHOR, REQUEST, is_under_way, request_ops
+from ..sequencer.runs import AUTHOR, REQUEST, batch_name, is_under_way, request_ops
 from ..sequencer.sequencer import Sequencer, has_ended, host_of
 from ..transforms import Refused
-from .connection import Message, make_context
+from .connection import Message
 from .execution import Run, queued_in
 from .live_kernel import STOPPED, LiveKernel, Request
 from .sessions import Sessions
@@ -34,6 +33,7 @@ Hearer: TypeAlias = Callable[[dict[str, Any]], None]
 logger = logging.getLogger("ot_jupyter")
 
 LOOK_SECONDS: Final = 1.0
+DEAF_SECONDS: Final = 3.0  # since this server last looked at all: it stood still, or its store did
 SILENT_SECONDS: Final = 10.0  # without a word, an owner on another machine is taken to be gone
 
 
@@ -44,13 +44,17 @@ class Kernels:
         self.sessions = sessions
         self._sequencer = sequencer
         self._server = sequencer.server
-        self._context = make_context()
         self._owned: dict[str, LiveKernel] = {}  # by document id
         self._hearers: dict[str, dict[Hearer, None]] = {}  # of comm messages, by document id
-        self._heard: dict[str, float] = {}  # owners of other machines, when they were last heard
+        # By document id: the owner on another machine, and when it was last heard.
+        self._heard: dict[str, tuple[str, float]] = {}
+        self._round = 0.0  # when this server last looked at its kernels
         self._side: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         sequencer.on_open = self._opened
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def start(self) -> None:
         """Begin to look after kernels."""
@@ -69,7 +73,6 @@ class Kernels:
         live.watchers.append(partial(self._on_entries, live))
         live.on_heard = partial(self._on_heard, live)
         live.on_renamed = partial(self._on_renamed, live)
-        self._heard.setdefault(live.ref.doc, monotonic())
         self._look_at(live)
 
     def _on_entries(self, live: LiveDocument, entries: list[Entry]) -> None:
@@ -83,8 +86,7 @@ class Kernels:
 
     def _own(self, live: LiveDocument) -> LiveKernel:
         kernel = LiveKernel(
-            live, self.sessions, self._context, self._server, self._release,
-            partial(self._tell, live.ref.doc),
+            live, self.sessions, self._server, self._release, partial(self._tell, live.ref.doc)
         )  # fmt: skip
         self._owned[live.ref.doc] = kernel
         return kernel
@@ -101,7 +103,13 @@ class Kernels:
             return True
         if host_of(owner) == host_of(self._server):
             return False
-        return monotonic() - self._heard.get(live.ref.doc, 0.0) > SILENT_SECONDS
+        if self._now() - self._round > DEAF_SECONDS:
+            return False  # it may be us who were not there to hear
+        known, heard = self._heard.get(live.ref.doc, ("", 0.0))
+        if known != owner:  # it became the owner just now: then it lives
+            self._heard[live.ref.doc] = owner, self._now()
+            return False
+        return self._now() - heard > SILENT_SECONDS
 
     def _look_at(self, live: LiveDocument) -> None:
         """End what nobody will end: its owner is gone."""
@@ -119,7 +127,7 @@ class Kernels:
     def _on_heard(self, live: LiveDocument, message: dict[str, Any]) -> None:
         """A word of another server: it lives, or it has something for the owner."""
         if "owner" in message:
-            self._heard[live.ref.doc] = monotonic()
+            self._heard[live.ref.doc] = message["owner"], self._now()
         elif "answer" in message and (kernel := self.find(live.ref.doc)) is not None:
             answer = message["answer"]
             self._start(_quietly(kernel, answer["id"], answer["value"]))
@@ -199,6 +207,9 @@ class Kernels:
     async def _tend(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            if self._now() - self._round > DEAF_SECONDS:
+                self._heard.clear()
+            self._round = self._now()
             for one in list(self._sequencer.open_documents.values()):
                 live = one.live
                 try:
@@ -238,7 +249,7 @@ class Kernels:
         kernels = list(self._owned.values())
         self._owned.clear()
         await asyncio.gather(*(one.close(STOPPED) for one in kernels), return_exceptions=True)
-        self._context.destroy(linger=0)
+        self.sessions.close()
 
 
 def _asked_in(live: LiveDocument, entries: list[Entry]) -> Iterator[Run | Request]:
@@ -246,8 +257,10 @@ def _asked_in(live: LiveDocument, entries: list[Entry]) -> Iterator[Run | Reques
     for entry in entries:
         if entry.client.endswith(AUTHOR):
             document = live.pen.document_at(entry.rev)
+            change, _ = live.pen.entries_after(entry.rev - 2)[:2]
             if document is not None:
-                yield from queued_in(entry, document)
+                batch = batch_name(live.ref.epoch, change.client, change.n)
+                yield from queued_in(entry, batch, document)
         for operation in entry.ops:
             if operation["op"] == "replace" and operation["path"] == REQUEST:
                 value = operation["value"]

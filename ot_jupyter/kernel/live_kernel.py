@@ -1,10 +1,10 @@
 """One document's kernel, on the server that owns it: what was asked for in the log is run, in the
 order of the log, and what comes of it goes into the log.
 
-Three things happen side by side. ``_work`` takes runs and requests one after the other; ``_show``
-commits, many times a second, what the kernel has put out; ``_heard`` notes each message. All of
-them write through ``_commit``, which adds to each change the test that this server is still the
-owner: a server that was taken for dead and is not can't write any more.
+``_work`` takes runs and requests one after the other; ``_heard`` notes each message of the kernel;
+the display (see ``display.py``) commits what it puts out, beside both. Whatever is written goes
+through the writer (see ``writer.py``), so a server that was taken for dead and is not can't write
+any more.
 
 A run is claimed in the log before the kernel gets it, and is sent only when the claim is there. So
 it runs at most once, whatever fails.
@@ -16,29 +16,26 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
-
-import zmq.asyncio
+from typing import Any, Final, NamedTuple
 
 from ..sequencer.live import LiveDocument, utc_now
 from ..sequencer.log import LogUnavailable
-from ..sequencer.pen import Accepted, Submission
 from ..sequencer.runs import execution_path
 from ..transforms import Document, Refused, pointer
-from ..transforms.pointer import Segments
-from ..transforms.values import Change, Json
+from ..transforms.values import Change
 from . import execution
-from .connection import Connection, KernelNotReady, Message
+from .connection import Connection, Message
+from .display import Display
 from .execution import NOTHING, Proposal, Run
-from .outputs import Outputs
 from .sessions import KernelUnavailable, Sessions
 from .widgets import Comms
+from .writer import Ousted, Writer
 
 logger = logging.getLogger("ot_jupyter")
 
-STORE_SECONDS: Final = 0.5  # between two attempts to reach a store that is away
+RECOVER_SECONDS: Final = 0.5
 PASSWORD: Final = "········"
 
 DIED: Final = "the kernel died"
@@ -47,9 +44,7 @@ SHUT_DOWN: Final = "the kernel was shut down"
 INTERRUPTED: Final = "the kernel was interrupted"
 STOPPED: Final = "the server that ran the kernel was stopped"
 FAILED_BEFORE: Final = "a run before it, asked for together with it, failed"
-
-T = TypeVar("T")
-Make = Callable[[Document], Proposal]
+_REASONS: Final = {"restart": RESTARTED, "interrupt": INTERRUPTED}
 
 
 class Request(NamedTuple):
@@ -58,10 +53,6 @@ class Request(NamedTuple):
     name: str
     action: str  # "start", "interrupt", "restart", "shutdown", "change"
     spec: str | None = None  # the kernelspec to change to
-
-
-class Ousted(Exception):
-    """Another server owns the kernel now."""
 
 
 class _Current:
@@ -94,74 +85,57 @@ class _Current:
 
 
 class LiveKernel:
-    """See the module. ``released`` is called when it ends by itself: another server has the
-    kernel; ``tell`` with each comm message."""
+    """See the module. ``released`` is called when another server has the kernel; ``tell`` with
+    each comm message."""
 
     def __init__(
         self,
         live: LiveDocument,
         sessions: Sessions,
-        context: zmq.asyncio.Context,
         server: str,
         released: Callable[[LiveKernel], None],
         tell: Callable[[Message], None],
     ) -> None:
         self.live = live
         self.comms = Comms()
-        self._tell = tell
         self._sessions = sessions
-        self._context = context
-        self._server = server
-        self._client = f"kernel:{server}"
         self._released = released
+        self._tell = tell
+        self._writer = Writer(live, server)
+        self._display = Display(self._writer)
         self._inbox: deque[Run | Request] = deque()
         self._aborted: dict[str, str] = {}  # queued runs that are not to be run, and why
         self._news = asyncio.Event()
-        self._committing = asyncio.Lock()
-        self._flushing = asyncio.Lock()
-        self._outputs = Outputs()
-        self._dirty = asyncio.Event()
+        self._at_work = True  # at something for which there need be no kernel yet
         self._current: _Current | None = None
-        self._starting = True  # something is done for which there need be no kernel yet
         self._connection: Connection | None = None
-        self._process = ""  # the name that the kernel's process gives itself in its messages
-        self._id = ""
-        self._generation = 0
+        self._id = ""  # of the kernel that there is a connection to
+        self._process = ""  # the name that its process gives itself in its messages
         self._questions: dict[str, str] = {}  # that the kernel waits for -> their cell
         self._side: set[asyncio.Task[None]] = set()
-        self._task = asyncio.create_task(self._guarded(self._work))
-        self._showing = asyncio.create_task(self._guarded(self._show))
+        self._tasks = [
+            asyncio.create_task(self._guarded(self._work)),
+            asyncio.create_task(self._guarded(self._display.run)),
+        ]
         live.held = True
 
     @property
-    def kernel_id(self) -> str:
-        """The kernel's id, ``""`` while there is none."""
-        return self._id if self._connection is not None else ""
-
-    @property
     def ended(self) -> bool:
-        """Whether there is nothing to look after any more."""
-        return self._connection is None and not self.busy and not self._starting
-
-    @property
-    def busy(self) -> bool:
-        """Whether something runs or waits."""
-        return self._current is not None or bool(self._inbox) or bool(self._side)
+        """Whether there is no kernel, and nothing is asked of one."""
+        return self._connection is None and not (self._at_work or self._inbox or self._side)
 
     # What the log brings.
 
     def take(self, item: Run | Request) -> None:
         """Take up what was asked for; in the order of the log."""
         if isinstance(item, Request) and item.action != "start":
-            reason = {
-                "restart": RESTARTED, "interrupt": INTERRUPTED,
-            }.get(item.action, SHUT_DOWN)  # fmt: skip
+            reason = _REASONS.get(item.action, SHUT_DOWN)
             self._abort_queued(reason)
-            if self._current is not None and item.action != "interrupt":
-                self._current.end("aborted", reason)
-            elif item.action == "interrupt":  # now, not when what runs has ended
+            if item.action == "interrupt":  # now, not when what runs has ended
                 self._start(self._interrupt(item))
                 return
+            if self._current is not None:
+                self._current.end("aborted", reason)
         self._inbox.append(item)
         self._news.set()
 
@@ -174,13 +148,14 @@ class LiveKernel:
     # One after the other.
 
     async def _work(self) -> None:
-        await self._take_over()
+        if self._writer.generation == 0:
+            await self._take_over()
         while True:
             while not self._inbox:
-                self._starting = False
+                self._at_work = False
                 self._news.clear()
                 await self._news.wait()
-            self._starting = True
+            self._at_work = True
             item = self._inbox.popleft()
             if isinstance(item, Run):
                 await self._run(item)
@@ -190,73 +165,75 @@ class LiveKernel:
 
     async def _take_over(self) -> None:
         """Become the owner; what an earlier one left unfinished ends, unless its kernel lives."""
+        first = self.live.document["kernel"]
         while True:
             before = self.live.document["kernel"]
-            if before["owner"] == self._server:
-                self._generation = before["generation"]
-                return
-            lives = bool(before.get("id")) and await self._sessions.find(
-                self.live.ref.path, before["id"]
-            )
+            if before["owner"] not in (first["owner"], self._writer.server):
+                raise Ousted
+            path, kernel = self.live.ref.path, before.get("id")
+            lives = kernel is not None and await self._sessions.find(path, kernel)
             document = self.live.document
             if document["kernel"] != before:
                 continue
-            keep = {one.name for one in self._inbox if isinstance(one, Run)}
             running = _running(document) if lives else None
-            if running is not None:
-                keep.add(running.name)
-            left = execution.abandon(document, keep, utc_now(), STOPPED)
+            asked = {one.name for one in self._inbox if isinstance(one, Run)}
+            going_on = "" if running is None else running.name
+            left = execution.abandon(document, asked, going_on, utc_now(), STOPPED)
             generation = before["generation"] + 1
-            kernel = {**before, "owner": self._server, "generation": generation}
+            after = {**before, "owner": self._writer.server, "generation": generation}
             if not lives:
-                kernel = {**_without_process(kernel), "state": "none"}
-            write = {"op": "replace", "path": "/kernel", "value": kernel}
+                after = {**_without_process(after), "state": "none"}
             expects = ((("kernel",), before), *left.expects)
-            if await self._submit(Proposal([write, *left.ops], expects)):
-                self._generation = generation
+            proposal = Proposal([_write_kernel(after), *left.ops], expects)
+            if await self._writer.take_over(proposal, generation):
                 break
-            if self.live.document["kernel"]["owner"] not in (before["owner"], self._server):
-                raise Ousted
-        if lives:
-            await self._adopt(running)
+        await self._display.seal_leftovers()
+        if kernel is not None and lives:
+            await self._adopt(kernel, running)
 
-    async def _adopt(self, running: Run | None) -> None:
-        """Go on with a kernel that outlived the server it was started by."""
+    async def _adopt(self, kernel: str, running: Run | None) -> None:
+        """Go on with a kernel that outlived the server that started it."""
+        if running is not None:
+            self._display.begin(
+                running.name, running.cell, self.live.document["cells"][running.cell]["outputs"]
+            )
+            self._current = _Current(running)
         try:
-            await self._connect(self.live.document["kernel"]["id"])
+            await self._connect(kernel)
         except KernelUnavailable as error:
             await self._lose(str(error))
-        if running is None:
+        current = self._current
+        if running is None or current is None:
             return
         if self._connection is None:
-            await self._settle(running, "lost", STOPPED)
-            return
-        self._outputs.begin(running.name, running.cell)
-        current = self._current = _Current(running)
-        current.probe = self._connection.ask()
-        state, reason = await current.ended
-        await self._finish(running, state, reason)
+            current.end("lost", STOPPED)
+        else:
+            # It answers when it has nothing else to do: then the run has ended.
+            current.probe = self._connection.ask()
+        await self._finish(running, *await current.ended)
 
     async def _run(self, run: Run) -> None:
-        reason = self._aborted.get(run.name)
-        if reason is None:
+        if run.name not in self._aborted:
             try:
                 await self._ensure()
             except KernelUnavailable as error:
-                reason = str(error)
-                self._abort_queued(reason, run.batch)
-        reason = self._aborted.get(run.name, reason)
-        if reason is not None or self._connection is None:
-            await self._settle(run, "aborted", reason or DIED)
+                self._aborted[run.name] = str(error)
+                self._abort_queued(str(error), run.batch)
+        if self._connection is None:
+            self._aborted.setdefault(run.name, DIED)
+        if run.name in self._aborted:
+            await self._settle(run, "aborted", self._aborted[run.name])
             return
-        if not await self._commit(lambda document: self._claim(document, run)):
+        if not await self._writer.commit(partial(self._claim, run)):
             return  # its cell is gone
         if not run.code.strip():
             await self._settle(run, "ok")
             return
-        self._outputs.begin(run.name, run.cell)
+        self._display.begin(run.name, run.cell, [])
         self._current = current = _Current(run)
-        if self._connection is None:  # it died while the claim was on its way
+        if run.name in self._aborted:  # while the claim was on its way
+            current.end("aborted", self._aborted[run.name])
+        elif self._connection is None:
             current.end("lost", DIED)
         else:
             self._connection.run(run.name, run.code)
@@ -265,18 +242,17 @@ class LiveKernel:
             self._abort_queued(FAILED_BEFORE, run.batch)
         await self._finish(run, state, reason)
 
-    def _claim(self, document: Document, run: Run) -> Proposal:
+    def _claim(self, run: Run, document: Document) -> Proposal:
         held = execution.find_run(document, run)
         if held is None or (held["run"], held["state"]) != (run.name, "queued"):
             return NOTHING
-        ops = execution.claim(document, run, self._id, self._generation, utc_now())
+        ops = execution.claim(document, run, self._id, self._writer.generation, utc_now())
         return Proposal(ops, (execution.expect(document, run.cell),))
 
     async def _finish(self, run: Run, state: str, reason: str) -> None:
         """Show all of its output, then say that it has ended."""
         count = self._current.count if self._current is not None else None
-        self._outputs.end(run.name)
-        await self._flush()
+        await self._display.end(run.name)
         await self._settle(run, state, reason, count)
         self._current = None
 
@@ -294,7 +270,7 @@ class LiveKernel:
                 ops.append({"op": "replace", "path": path, "value": count})
             return Proposal(ops, (execution.expect(document, run.cell),))
 
-        await self._commit(make)
+        await self._writer.commit(make)
 
     # The kernel's life.
 
@@ -303,7 +279,7 @@ class LiveKernel:
         if self._connection is not None:
             return
         spec = self.live.document["metadata"].get("kernelspec", {}).get("name")
-        await self._note(state="starting")
+        await self._writer.commit(partial(_noted, {"state": "starting"}))
         try:
             kernel = await self._sessions.start(self.live.ref.path, spec)
             await self._connect(kernel)
@@ -312,30 +288,25 @@ class LiveKernel:
             raise
 
     async def _connect(self, kernel: str) -> None:
-        manager = self._sessions.manager(kernel)
-        if manager is None:
-            raise KernelUnavailable("the kernel ended while it started")
-        connection = Connection(manager, self._context, self._heard)
         self._process = ""
-        try:
-            await connection.open()
-        except KernelNotReady as error:
-            await connection.close()
-            raise KernelUnavailable(str(error)) from None
+        connection = await self._sessions.connect(kernel, self._heard)
         self._id, self._connection = kernel, connection
-        await self._note(
-            state="ready", id=kernel, name=manager.kernel_name, generation=self._generation + 1
-        )
+        await self._new_process(id=kernel, name=connection.name)
+
+    async def _new_process(self, **fields: str) -> None:
+        generation = self._writer.generation + 1
+        fields |= {"state": "ready"}
+        await self._writer.raise_generation(partial(_noted, {**fields, "generation": generation}))
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        self._id = ""
         if connection is not None:
             await connection.close()
         self._forget()
         if self._current is not None:
-            self._outputs.end(self._current.run.name)
-        await self._flush()
-        self._outputs = Outputs()
+            await self._display.end(self._current.run.name)
+        await self._display.restart()
 
     def _forget(self) -> None:
         """What was open in the kernel's process is no more."""
@@ -346,26 +317,26 @@ class LiveKernel:
     async def _lose(self, reason: str) -> None:
         """There is no kernel (any more)."""
         await self._disconnect()
-        self._id = ""
 
         def make(document: Document) -> Proposal:
             kernel = {**_without_process(document["kernel"]), "state": "none", "reason": reason}
-            write = {"op": "replace", "path": "/kernel", "value": kernel}
-            return Proposal([write], ((("kernel",), document["kernel"]),))
+            return Proposal([_write_kernel(kernel)], ((("kernel",), document["kernel"]),))
 
-        await self._commit(make)
+        await self._writer.commit(make)
 
-    async def _note(self, **fields: Any) -> None:
-        """Write into the document's ``kernel``."""
+    async def look(self) -> None:
+        """Notice a kernel that is gone. To be called now and then."""
+        kernel = self._id
+        if not kernel or await self._sessions.is_alive(kernel) or kernel != self._id:
+            return
+        reason = DIED if self._sessions.knows(kernel) else SHUT_DOWN
+        logger.info("ot_jupyter: the kernel of %s is gone: %s", self.live.ref.path, reason)
+        self._abort_queued(reason)
+        if self._current is not None:
+            self._current.end("lost", reason)
+        await self._lose(reason)
 
-        def make(document: Document) -> Proposal:
-            kernel = {**document["kernel"], **fields}
-            kernel.pop("reason", None)
-            write = {"op": "replace", "path": "/kernel", "value": kernel}
-            return Proposal([write], ((("kernel",), document["kernel"]),))
-
-        await self._commit(make)
-        self._generation = fields.get("generation", self._generation)
+    # What is asked of the kernel itself.
 
     async def _carry_out(self, request: Request) -> None:
         error = ""
@@ -381,12 +352,12 @@ class LiveKernel:
         await self._answer_request(request, error)
 
     async def _restart(self) -> None:
-        kernel = self.kernel_id
+        kernel = self._id
         if not kernel or not await self._sessions.is_alive(kernel):
             await self._disconnect()
             await self._ensure()
             return
-        await self._note(state="restarting")
+        await self._writer.commit(partial(_noted, {"state": "restarting"}))
         await self._disconnect()
         try:
             await self._sessions.restart(kernel)
@@ -400,12 +371,12 @@ class LiveKernel:
         await self._sessions.shut_down(self.live.ref.path)
         await self._lose(SHUT_DOWN)
         if request.action == "change":
-            await self._commit(lambda document: Proposal(_with_spec(document, request.spec or "")))
+            await self._writer.commit(partial(_with_spec, request.spec or ""))
             await self._ensure()
 
     async def _interrupt(self, request: Request) -> None:
         error = ""
-        if self._connection is None:
+        if not self._id:
             error = "there is no kernel"
         else:
             try:
@@ -417,19 +388,7 @@ class LiveKernel:
     async def _answer_request(self, request: Request, error: str) -> None:
         done = {"request": request.name, **({"error": error} if error else {})}
         write = {"op": "replace", "path": "/kernel/done", "value": done}
-        await self._commit(lambda document: Proposal([write]))
-
-    async def look(self) -> None:
-        """Notice a kernel that is gone. Called now and then."""
-        if self._connection is None or await self._sessions.is_alive(self._id):
-            return
-        known = self._sessions.manager(self._id) is not None
-        reason = DIED if known else SHUT_DOWN
-        logger.info("ot_jupyter: the kernel of %s is gone: %s", self.live.ref.path, reason)
-        self._abort_queued(reason)
-        if self._current is not None:
-            self._current.end("lost", reason)
-        await self._lose(reason)
+        await self._writer.commit(lambda document: Proposal([write]))
 
     # What the kernel says.
 
@@ -439,41 +398,41 @@ class LiveKernel:
         current = self._current
         mine = current is not None and parent == current.run.name
         if channel == "iopub":
-            if kind == "status":
-                self._heard_status(message, mine)
-            elif kind == "execute_input":
-                if mine and current is not None:
-                    current.count = message["content"].get("execution_count")
-            elif kind in ("comm_open", "comm_msg", "comm_close"):
-                self.comms.take(message)
-                self._tell(message)
-            else:
-                if mine and current is not None and kind == "error":
-                    current.failed = True
-                self._outputs.take(message)
-                if self._outputs.dirty:
-                    self._dirty.set()
+            self._heard_of(kind, message, current if mine else None)
         elif channel == "shell" and current is not None:
             if mine and kind == "execute_reply":
-                self._outputs.take(message)
-                content = message["content"]
-                current.count = content.get("execution_count", current.count)
-                current.state = content.get("status", "error")
+                self._display.take(message)
+                current.count = message["content"].get("execution_count", current.count)
+                current.state = _state_of(message["content"])
                 current.look()
             elif parent == current.probe:
                 current.probed()
-        elif channel == "stdin" and kind == "input_request" and current is not None:
+        elif channel == "stdin" and kind == "input_request" and current is not None and mine:
             self._start(self._ask(current.run, message))
 
-    def _heard_status(self, message: Message, mine: bool) -> None:
-        process = message["header"].get("session", "")
+    def _heard_of(self, kind: str, message: Message, current: _Current | None) -> None:
+        """A message to all; ``current`` is the run that it is about."""
+        content = message["content"]
+        if kind == "status":
+            self._note_process(message["header"].get("session", ""))
+            if current is not None and content.get("execution_state") == "idle":
+                current.idle = True
+                current.look()
+        elif kind in ("comm_open", "comm_msg", "comm_close"):
+            self.comms.take(message)
+            self._tell(message)
+        elif current is not None and kind == "execute_input":
+            current.count = content.get("execution_count", current.count)
+        else:
+            if current is not None and kind == "error":
+                current.failed = True
+            self._display.take(message)
+
+    def _note_process(self, process: str) -> None:
+        """Whose message it is tells of restarts that others made."""
         if self._process and process != self._process:
             self._start(self._heard_restart())
         self._process = process
-        idle = message["content"].get("execution_state") == "idle"
-        if mine and idle and self._current is not None:
-            self._current.idle = True
-            self._current.look()
 
     async def _heard_restart(self) -> None:
         """Somebody else restarted the kernel, or it died and was started again."""
@@ -481,18 +440,18 @@ class LiveKernel:
         if self._current is not None:
             self._current.end("aborted", RESTARTED)
         self._forget()
-        await self._note(state="ready", generation=self._generation + 1)
+        await self._new_process()
+
+    # What the kernel asks.
 
     async def _ask(self, run: Run, message: Message) -> None:
         """Put a question of the kernel into the cell."""
         content = message["content"]
         name = message["header"]["msg_id"]
-        question = {
-            "id": name,
-            "prompt": str(content.get("prompt", "")),
-            "password": content.get("password") is True,
-        }
-        await self._flush()  # what was printed before it
+        password = content.get("password") is True
+        question = {"id": name, "prompt": str(content.get("prompt", "")), "password": password}
+        self._questions[name] = run.cell
+        await self._display.flush()  # what was printed before it
 
         def make(document: Document) -> Proposal:
             held = execution.find_run(document, run)
@@ -502,18 +461,14 @@ class LiveKernel:
             write = {"op": "replace", "path": path, "value": question}
             return Proposal([write], (execution.expect(document, run.cell),))
 
-        self._questions[name] = run.cell
-        if not await self._commit(make):  # the cell is gone: nobody can answer any more
+        if not await self._writer.commit(make):  # the cell is gone: nobody can answer any more
             self._questions.pop(name, None)
-            if self._connection is not None:
+            if self._id:
                 await self._sessions.interrupt(self._id)
 
     async def answer(self, question: str, value: str) -> None:
         """Answer a question of the kernel. Raises :class:`Refused` if it is not asked any more."""
         cell = self._questions.pop(question, None)
-        gone = Refused("answered", "this question was answered, or is not asked any more", "/id")
-        if cell is None:
-            raise gone
         asked: dict[str, Any] = {}
 
         def make(document: Document) -> Proposal:
@@ -521,109 +476,39 @@ class LiveKernel:
             if held.get("input", {}).get("id") != question:
                 return NOTHING
             asked.update(held["input"], run=held["run"])
-            path = execution_path(cell) + "/input"
-            expects = (execution.expect(document, cell),)
-            return Proposal([{"op": "remove", "path": path}], expects)
+            remove = {"op": "remove", "path": execution_path(str(cell)) + "/input"}
+            return Proposal([remove], (execution.expect(document, str(cell)),))
 
-        if not await self._commit(make) or self._connection is None:
-            raise gone
+        if cell is None or not await self._writer.commit(make) or self._connection is None:
+            message = "this question was answered, or is not asked any more"
+            raise Refused("answered", message, "/id")
         self._connection.answer(value)
         shown = PASSWORD if asked["password"] else value
-        text = f"{asked['prompt']} {shown}\n"
-        self._outputs.take(_stream(asked["run"], "stdin", text))
-        self._dirty.set()
+        self._display.take(_stream(asked["run"], "stdin", f"{asked['prompt']} {shown}\n"))
 
     def comm(self, kind: str, content: Message, buffers: list[bytes], name: str) -> None:
         """Send a client's comm message to the kernel. Raises :class:`Refused` if there is none."""
         if self._connection is None:
             raise Refused("no_kernel", "the document has no kernel now", "/doc")
         self._connection.comm(kind, content, buffers, name)
-        header = {"msg_type": kind, "msg_id": name}
         self.comms.sent(
-            {"header": header, "parent_header": {}, "metadata": {}, "content": content,
-             "buffers": buffers}
-        )  # fmt: skip
-
-    # What is put out.
-
-    async def _show(self) -> None:
-        while True:
-            await self._dirty.wait()
-            await asyncio.sleep(self._outputs.pause())
-            self._dirty.clear()
-            await self._flush()
-
-    async def _flush(self) -> None:
-        """Commit what the kernel has put out so far."""
-        async with self._flushing:
-            outputs, log, doc = self._outputs, self.live.log, self.live.ref.doc
-            while outputs.dirty:
-                if blobs := outputs.take_blobs():
-                    await _patiently(partial(log.put_blobs, doc, blobs))
-                for name, data in outputs.take_spooled():
-                    await _patiently(partial(log.append_spool, doc, name, data))
-                for name in outputs.take_sealed():
-                    hash, size = await _patiently(partial(log.seal_spool, doc, name))
-                    outputs.sealed(name, hash, size)
-                shown = partial(_shown, outputs)
-                if not await self._commit(shown, waits=True):
-                    return
-
-    # Into the log.
-
-    async def _commit(self, make: Make, *, waits: bool = False) -> bool:
-        """Commit what ``make`` makes of the document, again if what it expects has changed; False
-        if it makes nothing. Raises :class:`Ousted`."""
-        while True:
-            async with self._committing:
-                kernel = self.live.document["kernel"]
-                if (kernel["owner"], kernel["generation"]) != (self._server, self._generation):
-                    raise Ousted
-                proposal = make(self.live.document)
-                if not proposal.ops:
-                    return False
-                expects = (*self._own_kernel(), *proposal.expects)
-                if await self._submit(Proposal(proposal.ops, expects), waits=waits):
-                    return True
-
-    def _own_kernel(self) -> Iterator[tuple[Segments, Json]]:
-        """That this server is the owner, and its kernel the one that it thinks."""
-        yield ("kernel", "owner"), self._server
-        yield ("kernel", "generation"), self._generation
-
-    async def _submit(self, proposal: Proposal, *, waits: bool = False) -> bool:
-        """Submit what was proposed for the document as it is now. False: it is another by now."""
-        live = self.live
-        number = live.pen.last_number(self._client) + 1
-        head = live.head
-        verdict = await live.commit(
-            lambda answer: Submission(
-                client=self._client, n=number, base=head, ops=proposal.ops, user="kernel",
-                answer=answer, consume=False, expects=proposal.expects, waits=waits,
-            )
-        )  # fmt: skip
-        if isinstance(verdict, Accepted):
-            return True
-        if verdict.code == "gone":
-            raise Ousted
-        if verdict.code not in ("unexpected", "gap", "unknown_base"):
-            logger.error(
-                "ot_jupyter: the kernel of %s can't write: %s", live.ref.path, verdict.message
-            )
-            raise Refused(verdict.code, verdict.message, verdict.pointer)
-        return False
+            {
+                "header": {"msg_type": kind, "msg_id": name},
+                "parent_header": {},
+                "metadata": {},
+                "content": content,
+                "buffers": buffers,
+            }
+        )
 
     # Side by side.
 
     def _start(self, work: Awaitable[None]) -> None:
-        async def guarded() -> None:
-            await work
-
-        task = asyncio.ensure_future(self._guarded(guarded))
+        task = asyncio.ensure_future(self._guarded(lambda: work, again=False))
         self._side.add(task)
         task.add_done_callback(self._side.discard)
 
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]], *, again: bool = True) -> None:
         while True:
             try:
                 await work()
@@ -632,59 +517,50 @@ class LiveKernel:
                 logger.info("ot_jupyter: another server has the kernel of %s", self.live.ref.path)
                 self._released(self)
                 return
-            except asyncio.CancelledError:
-                raise
             except Exception:
+                # A bug must not take the kernel with it.
                 logger.exception("ot_jupyter: the kernel of %s", self.live.ref.path)
-                await self._recover()
-                if work not in (self._work, self._show):
+                if not again:
                     return
-
-    async def _recover(self) -> None:
-        """After a bug: nobody waits for ever for what was running."""
-        current, self._current = self._current, None
-        if current is not None:
-            with contextlib.suppress(Exception):
-                await self._settle(current.run, "lost", "the server failed")
-        await asyncio.sleep(STORE_SECONDS)
+                await asyncio.sleep(RECOVER_SECONDS)
+                current, self._current = self._current, None
+                if current is not None and work == self._work:
+                    with contextlib.suppress(Exception):
+                        await self._settle(current.run, "lost", "the server failed")
 
     async def close(self, reason: str | None = None) -> None:
         """Let go of the kernel. ``reason``: what is queued or running ends so; None: another
         server says how."""
-        tasks = [self._task, self._showing, *self._side]
+        tasks = [*self._tasks, *self._side]
         for task in tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
-        await asyncio.gather(
-            *(one for one in tasks if one is not asyncio.current_task()), return_exceptions=True
-        )
-        if reason is not None and self.live.stalled is None:
-            self._current = None
-            with contextlib.suppress(Ousted, Refused, LogUnavailable):
-                await self._commit(lambda document: self._parting(document, reason))
-        await self._disconnect()
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(Ousted, Refused, LogUnavailable):
+            if reason is not None and self.live.stalled is None:
+                await self._disconnect()
+                await self._writer.commit(partial(_parting, reason))
+        if self._connection is not None:
+            await self._connection.close()
         self.live.held = False
 
-    def _parting(self, document: Document, reason: str) -> Proposal:
-        left = execution.abandon(document, set(), utc_now(), reason)
-        kernel = {**_without_process(document["kernel"]), "state": "none", "owner": ""}
-        write = {"op": "replace", "path": "/kernel", "value": kernel}
-        return Proposal([*left.ops, write], (*left.expects, (("kernel",), document["kernel"])))
+
+def _parting(reason: str, document: Document) -> Proposal:
+    """Nobody owns the kernel any more, and nothing is left for it to do."""
+    left = execution.abandon(document, set(), "", utc_now(), reason)
+    kernel = {**_without_process(document["kernel"]), "state": "none", "owner": ""}
+    expects = (*left.expects, (("kernel",), document["kernel"]))
+    return Proposal([*left.ops, _write_kernel(kernel)], expects)
 
 
-def _shown(outputs: Outputs, document: Document) -> Proposal:
-    """All that was put out and is not in the document yet."""
-    return Proposal(outputs.changes(document))
+def _write_kernel(kernel: dict[str, Any]) -> dict[str, Any]:
+    return {"op": "replace", "path": "/kernel", "value": kernel}
 
 
-async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Do it, as soon as the store can be reached."""
-    while True:
-        try:
-            return await attempt()
-        except LogUnavailable as error:
-            logger.warning("ot_jupyter: outputs wait for the store: %s", error)
-            await asyncio.sleep(STORE_SECONDS)
+def _noted(fields: dict[str, Any], document: Document) -> Proposal:
+    """``kernel`` with these fields."""
+    kernel = {**document["kernel"], **fields}
+    kernel.pop("reason", None)
+    return Proposal([_write_kernel(kernel)], ((("kernel",), document["kernel"]),))
 
 
 def _running(document: Document) -> Run | None:
@@ -701,14 +577,19 @@ def _without_process(kernel: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kernel.items() if key not in ("id", "reason")}
 
 
-def _with_spec(document: Document, spec: str) -> Change:
+def _with_spec(spec: str, document: Document) -> Proposal:
     """Have the notebook ask for another kernelspec; what it says of the language is not true any
     more."""
     named = {"name": spec, "display_name": spec}
     ops: Change = [{"op": "replace", "path": "/metadata/kernelspec", "value": named}]
     if "language_info" in document["metadata"]:
         ops.append({"op": "remove", "path": "/metadata/language_info"})
-    return ops
+    return Proposal(ops)
+
+
+def _state_of(reply: Message) -> str:
+    state = reply.get("status")
+    return state if state in ("ok", "aborted") else "error"
 
 
 def _stream(run: str, name: str, text: str) -> Message:

@@ -13,6 +13,8 @@ from jupyter_server.gateway.managers import GatewayMappingKernelManager
 from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError
 
+from .connection import Connection, Heard, KernelNotReady, make_context
+
 logger = logging.getLogger("ot_jupyter")
 
 RESTART_SECONDS: Final = 60.0
@@ -29,10 +31,28 @@ class Sessions:
         self._sessions = sessions
         self._kernels = kernels
         self._specs = specs
+        self._context = make_context()
         self._starting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def manager(self, kernel: str) -> Any | None:
-        """The manager of a kernel that this server knows."""
+    async def connect(self, kernel: str, heard: Heard) -> Connection:
+        """A connection to a kernel; ``heard`` is called with what it says. Raises
+        :class:`KernelUnavailable`."""
+        manager = self._manager(kernel)
+        if manager is None:
+            raise KernelUnavailable("the kernel ended while it started")
+        connection = Connection(manager, self._context, heard)
+        try:
+            await connection.open()
+        except KernelNotReady as error:
+            await connection.close()
+            raise KernelUnavailable(str(error)) from None
+        return connection
+
+    def knows(self, kernel: str) -> bool:
+        """Whether the server has the kernel, dead or alive."""
+        return kernel in self._kernels
+
+    def _manager(self, kernel: str) -> Any | None:
         return self._kernels.get_kernel(kernel) if kernel in self._kernels else None
 
     async def current(self, path: str) -> str | None:
@@ -84,7 +104,7 @@ class Sessions:
 
     async def is_alive(self, kernel: str) -> bool:
         """Whether the kernel is known here and its process runs."""
-        manager = self.manager(kernel)
+        manager = self._manager(kernel)
         return manager is not None and bool(await ensure_async(manager.is_alive()))
 
     async def interrupt(self, kernel: str) -> None:
@@ -112,6 +132,10 @@ class Sessions:
             session = await self._sessions.get_session(path=old)
             name = new.rpartition("/")[2]
             await self._sessions.update_session(session["id"], path=new, name=name)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._context.destroy(linger=0)
 
     async def _check(self, spec: str | None) -> None:
         """Raise :class:`KernelUnavailable` if there is no such kernelspec."""

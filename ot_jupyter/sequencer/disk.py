@@ -67,7 +67,8 @@ def put(path: str, attempt: str, seen: FileStat | None) -> FileStat | None:
     was none), and remove what was displaced.
 
     Returns what the file's stat is now; None, and all is as before, if it was another file.
-    Raises ``FileNotFoundError`` if what was staged is gone, or went over and was replaced.
+    Raises ``FileNotFoundError`` if what was staged is gone, or went over and was replaced or
+    removed: then ``resolve`` is to be called.
     """
     path, beside = _places(path, attempt)
     mine = file_stat(beside)
@@ -87,34 +88,41 @@ def put(path: str, attempt: str, seen: FileStat | None) -> FileStat | None:
 
 def _put_back(beside: str, path: str, mine: FileStat) -> None:
     """Undo an exchange. Who replaced the file once more meanwhile wrote last, and what he had read
-    was ours: his stays, what was displaced is kept under another name, and ``FileNotFoundError``
-    says that we can't tell how it ended."""
+    was ours: his stays, what was displaced is left to ``resolve``, and ``FileNotFoundError`` says
+    so."""
     _exchange(beside, path)
     if file_stat(beside) != mine:
         _exchange(beside, path)
-        os.rename(beside, _spare_name(path))
         raise FileNotFoundError(errno.ENOENT, "replaced by others in the same moment", path)
     os.unlink(beside)
 
 
-def resolve(path: str, attempt: str, is_ours: Callable[[bytes], bool]) -> None:
+def resolve(
+    path: str, attempt: str, is_mine: Callable[[bytes], bool], is_image: Callable[[bytes], bool]
+) -> bool | None:
     """Take what a server staged that does not go on, so that it can't exchange it any more. If it
-    did already, and displaced what is not ours, put that back."""
+    did already, and displaced what is neither its own nor the image, put that back.
+
+    Returns whether the file is the staged one, or was made from it; None if that can't be told.
+    """
     path, beside = _places(path, attempt)
     held = f"{beside}.{uuid4().hex[:8]}"  # of two who do this, one gets the file
     try:
         os.rename(beside, held)
     except FileNotFoundError:
-        return
-    if not is_ours(Path(held).read_bytes()):
-        mine = file_stat(held)
+        return None
+    data = Path(held).read_bytes()
+    made = is_image(data)
+    if not made and not is_mine(data):
+        displaced = file_stat(held)
         with contextlib.suppress(FileNotFoundError):
-            if is_ours(Path(path).read_bytes()):
+            if is_mine(Path(path).read_bytes()):
                 _exchange(held, path)
-            if file_stat(held) == mine:  # somebody wrote after it; but nothing is thrown away
-                os.rename(held, _spare_name(path))
-                return
+        if file_stat(held) == displaced:  # somebody wrote after it; but nothing is thrown away
+            os.rename(held, _spare_name(path))
+            return True
     os.unlink(held)
+    return made
 
 
 def _spare_name(path: str) -> str:

@@ -232,14 +232,14 @@ class Files:
         if self.plain:
             await asyncio.to_thread(disk.discard, self.contents._get_os_path(path), attempt)
 
-    async def resolve(self, path: str, attempt: Attempt, image: str) -> None:
-        """Take over from a server that does not go on. ``image`` is a digest."""
+    async def resolve(self, path: str, attempt: Attempt, image: str) -> bool | None:
+        """Take over from a server that does not go on. ``image`` is a digest. Returns whether its
+        save was made; None if that can't be told."""
         if not self.plain:
-            return
-        ours = (image, attempt.digest)
+            return None
         os_path = self.contents._get_os_path(path)
-        is_ours = partial(_is_one_of, ours, path)
-        await asyncio.to_thread(disk.resolve, os_path, attempt.id, is_ours)
+        is_mine, is_image = (partial(_has_digest, one, path) for one in (attempt.digest, image))
+        return await asyncio.to_thread(disk.resolve, os_path, attempt.id, is_mine, is_image)
 
     async def clean(self, path: str, pending: str) -> None:
         """Remove what crashed servers staged for attempts that nobody remembers."""
@@ -304,9 +304,9 @@ def _document(data: bytes, path: str) -> Document:
         raise Refused("not_text", "the file is not a text in UTF-8", "/path") from None
 
 
-def _is_one_of(digests: tuple[str, ...], path: str, data: bytes) -> bool:
+def _has_digest(digest: str, path: str, data: bytes) -> bool:
     try:
-        return digest_of(detached(_document(data, path))[0]) in digests
+        return digest_of(detached(_document(data, path))[0]) == digest
     except Refused:
         return False
 

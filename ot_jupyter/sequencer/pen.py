@@ -314,7 +314,7 @@ class Pen:
             yield from self.look()
             self.uncertain = False
         yield from self._take_up_arrived()
-        self.queue.sort(key=_waits)
+        self.queue.sort(key=_turn)
         while not self.gone and (self.queue or self.carried):
             if self.carried:
                 yield from self._append_carried()
@@ -651,8 +651,9 @@ def _is_at(document: Document, place: Segments, value: Json) -> bool:
     return bool(found == value)
 
 
-def _waits(submission: Submission) -> bool:
-    return submission.waits
+def _turn(submission: Submission) -> int:
+    """Who goes first: what is only good for this very head, then the others as they came."""
+    return 0 if submission.strict else 2 if submission.waits else 1
 
 
 def _only_removes(operation: Operation) -> bool:

@@ -24,6 +24,7 @@ from ..transforms import (
     Cell,
     Change,
     Document,
+    Operation,
     Refused,
     is_notebook,
     segments,
@@ -94,12 +95,21 @@ def _packed(found: Document, base: Image) -> tuple[Image, bytes]:
 
 
 def is_nearer(found: Document, one: Image, other: Image) -> bool:
-    """Whether ``found`` was rather made from ``one`` than from ``other``."""
+    """Whether ``found`` was rather made from ``one`` than from ``other``: whether less of it had to
+    be made up."""
 
-    def distance(base: Image) -> int:
-        return len(orjson.dumps(diff(base.document, as_image(found, base).document)))
+    def distance(base: Image) -> tuple[int, int]:
+        change = diff(base.document, as_image(found, base).document)
+        return sum(map(_size_of_new, change)), len(orjson.dumps(change))
 
     return distance(one) < distance(other)
+
+
+def _size_of_new(op: Operation) -> int:
+    """Bytes that an operation brings: what it takes away is no work."""
+    if op["op"] == "edit":
+        return sum(len(part.encode()) for part in op["delta"] if isinstance(part, str))
+    return len(orjson.dumps(op["value"])) if "value" in op else 0
 
 
 def _renamed(document: Document, names: dict[str, str]) -> Document:
@@ -186,14 +196,28 @@ def merge(base: Document, found: Document, document: Document, past: Past | None
     if not theirs:
         return []
     ours = diff(base, document)
-    if past is not None and base is origin:
-        exact = diff(base, past.document) + past.ops
+    if past is not None:
+        exact = diff(origin, past.document) + past.ops
+        removed = _removed(exact)
         # Not where a cell was removed that is here or there: what others wrote in it would die
         # for that, though it was brought back.
-        if not _removed(exact) & (document.get("cells", {}).keys() | found.get("cells", {}).keys()):
+        if removed & (document.get("cells", {}).keys() | found.get("cells", {}).keys()):
+            kept = base["cells"].keys() & document["cells"].keys() & origin["cells"].keys()
+            ours = _with_ops_of(kept - removed, exact, ours)
+        elif base is origin:
             ours = exact
     change, _ = transform_changes(theirs, ours, later=True)
     return change
+
+
+def _with_ops_of(cells: set[str], exact: Change, ours: Change) -> Change:
+    """``ours``, with what is done inside these cells as it is in ``exact``."""
+
+    def inside(op: Operation) -> bool:
+        names = segments(op["path"])
+        return names[0] == "cells" and len(names) > 2 and names[1] in cells
+
+    return [op for op in ours if not inside(op)] + [op for op in exact if inside(op)]
 
 
 # Requests. Each may raise ``OSError`` (the disk) or ``LogUnavailable`` (the store).
@@ -274,7 +298,9 @@ class Lost(NamedTuple):
 
 class Resolve(NamedTuple):
     """Take from a server that does not go on what it staged: from now on it can't exchange it.
-    If it did, and displaced what is neither ``image`` (a digest) nor its own, put that back."""
+    If it did, and displaced what is neither ``image`` (a digest) nor its own, put that back.
+    Result: whether its save was made, so that what is in the file now was made from it; None: that
+    can't be told."""
 
     attempt: Attempt
     image: str
@@ -353,6 +379,7 @@ class Projection:
         self._projected = ""  # digest of the state that the file holds, as it was before hooks
         self._seen: tuple[object, float] = (None, 0.0)  # what was strange, and since when
         self._tries = 0  # to enter what others wrote
+        self._outcome: dict[str, bool] = {}  # whether a save was made, where we know
 
     def forget(self) -> None:
         """Look at the file's content the next time, whatever its stat says."""
@@ -378,9 +405,10 @@ class Projection:
         raise OSError("the file is written by others all the time")
 
     def _start(self) -> Work[None]:
-        """Take up the image. Where the store has none, it was just made from the file, or it was
-        lost and put back without it and this server is new to the document: then the file is
-        taken for our last save, as nothing tells what others may have written to it."""
+        """Take up the image, before anybody can type. Where the store has none, the document was
+        just made from the file (revision 0), or it was lost and put back without its image and
+        this server is new to it: then the file is taken for our last save, as nothing tells what
+        others may have written to it."""
         state: FileState = yield Recall()
         if state.image is None:
             head, document = self.state()
@@ -427,7 +455,9 @@ class Projection:
                 if self._goes_on(pending):
                     self.again = AGAIN_SECONDS
                     return False
-                yield Resolve(pending, state.digest)
+                made: bool | None = yield Resolve(pending, state.digest)
+                if made is not None:
+                    self._outcome = {pending.id: made}
                 resolved = pending.id
                 continue
             if not (yield from self._recognise(found, digest, stat, state)):
@@ -468,13 +498,17 @@ class Projection:
     def _recognise(self, found: Document, digest: str, stat: Stat, state: FileState) -> Work[bool]:
         """Take up what was found on disk, be it ours or theirs. False: not now."""
         pending = state.attempt
-        if digest == self.digest and self.image is not None:
+        same = digest == self.digest
+        # What was found may be the image again, put back over a change that is in the log by now,
+        # or over a save that we know was made.
+        made = pending is not None and (pending.entry or self._outcome.get(pending.id))
+        if pending is not None and pending.digest != digest and (made or not same):
+            yield from self._conclude(found, pending, state)
+            return False
+        if same and self.image is not None:
             if pending is None and state.image is not None:
                 return True
             return (yield from self._settle(self.image, digest, self.image_rev, state))
-        if pending is not None and pending.digest != digest:
-            yield from self._conclude(found, pending, state)
-            return False
         if pending is not None and not pending.entry:
             return (yield from self._promote(pending, pending.rev, state))
         if not self._lasts((stat, digest), self._patience(found)):
@@ -488,8 +522,10 @@ class Projection:
             rev: int | None = yield Entered(pending.entry)
         else:
             assert self.image is not None
-            content: Image = yield Compute(Image.unpack, (pending.content,))
-            written: bool = yield Compute(is_nearer, (found, content, self.image))
+            written = self._outcome.get(pending.id)
+            if written is None:  # only what was found tells
+                content: Image = yield Compute(Image.unpack, (pending.content,))
+                written = yield Compute(is_nearer, (found, content, self.image))
             rev = pending.rev if written else None
         if rev is None:
             yield End(pending.id)
@@ -580,6 +616,7 @@ class Projection:
 
     def _write(self, head: Head, projection: Document, seen: Stat | None) -> Work[bool]:
         name = self.mint()
+        self._outcome = {name: False}
         try:
             staged: Staged = yield Stage(name, projection)
             if seen is not None and staged.digest == self.digest:
@@ -593,7 +630,10 @@ class Projection:
             if not begun or self.now() - attempt.time > LATE_SECONDS:
                 written: Written | Lost | None = None
             else:
+                self._outcome = {}
                 written = yield Put(name, seen)
+                if not isinstance(written, Lost):
+                    self._outcome = {name: written is not None}
             if isinstance(written, Lost):
                 return False
             if written is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import sqlite3
 import zlib
@@ -46,6 +45,7 @@ from .memory import SNAPSHOTS_KEPT, agrees, is_one_off, moved, no_document, pack
 SCHEMA_VERSION: Final = 2
 BUSY_SECONDS: Final = 5.0  # how long another process may hold the file before we give up
 POLL_SECONDS: Final = 0.05  # between looks for other processes' commits, while anyone listens
+SWEPT_AT_ONCE: Final = 4  # pieces of 1 MiB, so that nobody waits long for his commit
 INSERTED_AT_ONCE: Final = 64  # rows; SQLite takes 999 values or more
 _SIZES: Final = {
     "wal_autocheckpoint": 500,  # pages of 4 KiB; then what is in the WAL goes into the database
@@ -78,26 +78,18 @@ _SCHEMA = (
         rev INTEGER NOT NULL, time REAL NOT NULL, content BLOB NOT NULL,
         entry TEXT NOT NULL)""",
 )
-_BLOBS_SCHEMA = (
-    # Of a blob that is not whole the size is null.
-    """CREATE TABLE blob (
-        doc TEXT NOT NULL, hash TEXT NOT NULL, size INTEGER, time REAL NOT NULL,
-        PRIMARY KEY (doc, hash)) WITHOUT ROWID""",
-    """CREATE TABLE blob_piece (
-        doc TEXT NOT NULL, hash TEXT NOT NULL, part INTEGER NOT NULL, piece BLOB NOT NULL,
-        PRIMARY KEY (doc, hash, part))""",
-    """CREATE TABLE spool (
-        doc TEXT NOT NULL, name TEXT NOT NULL, time REAL NOT NULL,
-        PRIMARY KEY (doc, name)) WITHOUT ROWID""",
-    """CREATE TABLE spool_chunk (
-        doc TEXT NOT NULL, name TEXT NOT NULL, part INTEGER NOT NULL, piece BLOB NOT NULL,
-        PRIMARY KEY (doc, name, part))""",
+_LARGE_SCHEMA = (
+    # Blobs, by hash (of one that is not whole the size is null), and spools, by name. No id is
+    # given twice: so pieces whose owner is gone can be removed bit by bit, whatever comes.
+    """CREATE TABLE large (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, doc TEXT NOT NULL, kind TEXT NOT NULL,
+        name TEXT NOT NULL, size INTEGER, time REAL NOT NULL, UNIQUE (doc, kind, name))""",
+    """CREATE TABLE piece (
+        owner INTEGER NOT NULL, part INTEGER NOT NULL, piece BLOB NOT NULL,
+        PRIMARY KEY (owner, part))""",
 )
-_STEPS = (_SCHEMA, _BLOBS_SCHEMA)  # from each version of the schema to the next
-_TABLES = (
-    "document", "entry", "seen", "snapshot", "history", "image", "attempt",
-    "blob", "blob_piece", "spool", "spool_chunk",
-)  # fmt: skip
+_STEPS = (_SCHEMA, _LARGE_SCHEMA)  # from each version of the schema to the next
+_TABLES = ("document", "entry", "seen", "snapshot", "history", "image", "attempt", "large")
 
 T = TypeVar("T")
 _Pieces = list[bytes]  # a packed document
@@ -403,90 +395,112 @@ def _end_save(connection: sqlite3.Connection, doc: str, attempt: str) -> None:
     connection.execute("DELETE FROM attempt WHERE doc = ? AND id = ?", (doc, attempt))
 
 
+def _touch_large(
+    connection: sqlite3.Connection, doc: str, kind: str, names: list[str], now: float
+) -> None:
+    connection.executemany(
+        "INSERT INTO large (doc, kind, name, time) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (doc, kind, name) DO UPDATE SET time = excluded.time",
+        ((doc, kind, name, now) for name in names),
+    )
+
+
 def _begin_blobs(
     connection: sqlite3.Connection, doc: str, hashes: list[str], now: float
 ) -> set[str]:
-    connection.executemany(
-        "INSERT INTO blob VALUES (?, ?, NULL, ?) ON CONFLICT DO UPDATE SET time = excluded.time",
-        ((doc, hash, now) for hash in hashes),
+    _touch_large(connection, doc, "blob", hashes, now)
+    rows = connection.execute(
+        "SELECT name FROM large WHERE doc = ? AND kind = 'blob' AND size IS NOT NULL", (doc,)
     )
-    rows = connection.execute("SELECT hash FROM blob WHERE doc = ? AND size IS NOT NULL", (doc,))
     return {hash for (hash,) in rows}.intersection(hashes)
 
 
+def _put_piece(
+    connection: sqlite3.Connection, doc: str, kind: str, name: str, part: int, piece: bytes
+) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO piece"
+        " SELECT id, ?, ? FROM large WHERE doc = ? AND kind = ? AND name = ?",
+        (part, piece, doc, kind, name),
+    )
+
+
+def _end_blob(connection: sqlite3.Connection, doc: str, hash: str, size: int, now: float) -> None:
+    connection.execute(
+        "UPDATE large SET size = ?, time = ? WHERE doc = ? AND kind = 'blob' AND name = ?",
+        (size, now, doc, hash),
+    )
+
+
 def _blob_size(connection: sqlite3.Connection, doc: str, hash: str) -> int | None:
-    row = _row(connection, "SELECT size FROM blob WHERE doc = ? AND hash = ?", doc, hash)
+    row = _row(
+        connection, "SELECT size FROM large WHERE doc = ? AND kind = 'blob' AND name = ?", doc, hash
+    )
     return row and cast("int | None", row[0])
 
 
 def _append_chunks(
     connection: sqlite3.Connection, doc: str, name: str, chunks: list[bytes], now: float
 ) -> None:
-    connection.execute("INSERT OR REPLACE INTO spool VALUES (?, ?, ?)", (doc, name, now))
-    last = _row(
-        connection, "SELECT max(part) FROM spool_chunk WHERE doc = ? AND name = ?", doc, name
-    )[0]
-    connection.executemany(
-        "INSERT INTO spool_chunk VALUES (?, ?, ?, ?)",
-        (
-            (doc, name, part, chunk)
-            for part, chunk in enumerate(chunks, 0 if last is None else last + 1)
-        ),
+    _touch_large(connection, doc, "spool", [name], now)
+    (last,) = _row(
+        connection,
+        "SELECT (SELECT max(part) FROM piece WHERE owner = id) FROM large"
+        " WHERE doc = ? AND kind = 'spool' AND name = ?",
+        doc,
+        name,
     )
-
-
-def _chunks(
-    connection: sqlite3.Connection, doc: str, name: str, first: int, count: int
-) -> list[bytes]:
-    rows = connection.execute(
-        "SELECT piece FROM spool_chunk WHERE doc = ? AND name = ? AND part >= ? AND part < ?"
-        " ORDER BY part",
-        (doc, name, first, first + count),
-    )
-    return [piece for (piece,) in rows]
+    for part, chunk in enumerate(chunks, 0 if last is None else last + 1):
+        _put_piece(connection, doc, "spool", name, part, chunk)
 
 
 def _pieces(
-    connection: sqlite3.Connection, doc: str, hash: str, first: int, last: int
+    connection: sqlite3.Connection, doc: str, kind: str, name: str, first: int, last: int
 ) -> list[bytes]:
     rows = connection.execute(
-        "SELECT piece FROM blob_piece WHERE doc = ? AND hash = ? AND part BETWEEN ? AND ?"
-        " ORDER BY part",
-        (doc, hash, first, last),
+        "SELECT piece FROM large JOIN piece ON owner = id"
+        " WHERE doc = ? AND kind = ? AND name = ? AND part BETWEEN ? AND ? ORDER BY part",
+        (doc, kind, name, first, last),
     )
     return [piece for (piece,) in rows]
 
 
-def _forget_blobs(
-    connection: sqlite3.Connection, doc: str, but: frozenset[str], before: float
-) -> None:
-    # Also those of documents that were not made in the end: another server was first, or crashed.
+def _spools(connection: sqlite3.Connection, doc: str) -> list[str]:
     rows = connection.execute(
-        "SELECT doc, hash FROM blob WHERE time <= ?"
-        " AND (doc = ? OR doc NOT IN (SELECT doc FROM document))",
-        (before, doc),
-    ).fetchall()
-    for of, hash in rows:
-        if of != doc or hash not in but:
-            for table in ("blob", "blob_piece"):
-                connection.execute(f"DELETE FROM {table} WHERE doc = ? AND hash = ?", (of, hash))
-
-
-def _forget_spool(connection: sqlite3.Connection, doc: str, name: str) -> None:
-    for table in ("spool", "spool_chunk"):
-        connection.execute(f"DELETE FROM {table} WHERE doc = ? AND name = ?", (doc, name))
-
-
-def _spools(connection: sqlite3.Connection, doc: str, before: float = math.inf) -> list[str]:
-    rows = connection.execute(
-        "SELECT name FROM spool WHERE doc = ? AND time <= ? ORDER BY name", (doc, before)
+        "SELECT name FROM large WHERE doc = ? AND kind = 'spool' ORDER BY name", (doc,)
     )
     return [name for (name,) in rows]
 
 
-def _forget_spools(connection: sqlite3.Connection, doc: str, before: float) -> None:
-    for name in _spools(connection, doc, before):
-        _forget_spool(connection, doc, name)
+def _forget_old(
+    connection: sqlite3.Connection, doc: str, kind: str, but: frozenset[str], before: float
+) -> None:
+    # Also those of documents that were not made in the end: another server was first, or crashed.
+    rows = connection.execute(
+        "SELECT id, doc, name FROM large WHERE kind = ? AND time <= ?"
+        " AND (doc = ? OR doc NOT IN (SELECT doc FROM document))",
+        (kind, before, doc),
+    ).fetchall()
+    connection.executemany(
+        "DELETE FROM large WHERE id = ?",
+        ((id,) for id, of, name in rows if of != doc or name not in but),
+    )
+
+
+def _forget_spool(connection: sqlite3.Connection, doc: str, name: str) -> None:
+    connection.execute(
+        "DELETE FROM large WHERE doc = ? AND kind = 'spool' AND name = ?", (doc, name)
+    )
+
+
+def _sweep(connection: sqlite3.Connection) -> int:
+    """Remove some of the pieces whose owner is gone. Returns how many."""
+    removed = connection.execute(
+        "DELETE FROM piece WHERE rowid IN (SELECT rowid FROM piece"
+        " WHERE owner NOT IN (SELECT id FROM large) LIMIT ?)",
+        (SWEPT_AT_ONCE,),
+    )
+    return removed.rowcount
 
 
 # The file.
@@ -800,6 +814,7 @@ class SqliteLog(PieceStore):
 
     async def delete(self, doc: str) -> None:
         await self._write(lambda connection: _delete(connection, doc))
+        await self._sweep()
 
     async def documents(self, under: str) -> list[DocumentRef]:
         return await self._read(lambda connection: _documents(connection, under))
@@ -889,37 +904,42 @@ class SqliteLog(PieceStore):
         return await self._write(lambda connection: _begin_blobs(connection, doc, hashes, now))
 
     async def _put_piece(self, doc: str, hash: str, part: int, piece: bytes) -> None:
-        await self._write(
-            lambda connection: connection.execute(
-                "INSERT OR REPLACE INTO blob_piece VALUES (?, ?, ?, ?)", (doc, hash, part, piece)
-            )
-        )
+        await self._write(lambda connection: _put_piece(connection, doc, "blob", hash, part, piece))
 
     async def _end_blob(self, doc: str, hash: str, size: int, now: float) -> None:
-        await self._write(
-            lambda connection: connection.execute(
-                "UPDATE blob SET size = ?, time = ? WHERE doc = ? AND hash = ?",
-                (size, now, doc, hash),
-            )
-        )
+        await self._write(lambda connection: _end_blob(connection, doc, hash, size, now))
 
     async def _pieces(self, doc: str, hash: str, first: int, last: int) -> list[bytes]:
-        return await self._read(lambda connection: _pieces(connection, doc, hash, first, last))
+        return await self._read(
+            lambda connection: _pieces(connection, doc, "blob", hash, first, last)
+        )
 
     async def _append_chunks(self, doc: str, name: str, chunks: list[bytes], now: float) -> None:
         await self._write(lambda connection: _append_chunks(connection, doc, name, chunks, now))
 
     async def _chunks(self, doc: str, name: str, first: int, count: int) -> list[bytes]:
-        return await self._read(lambda connection: _chunks(connection, doc, name, first, count))
+        return await self._read(
+            lambda connection: _pieces(connection, doc, "spool", name, first, first + count - 1)
+        )
 
     async def _forget_spool(self, doc: str, name: str) -> None:
         await self._write(lambda connection: _forget_spool(connection, doc, name))
+        await self._sweep()
 
     async def _forget_blobs(self, doc: str, but: frozenset[str], before: float) -> None:
-        await self._write(lambda connection: _forget_blobs(connection, doc, but, before))
+        await self._write(lambda connection: _forget_old(connection, doc, "blob", but, before))
+        await self._sweep()
 
     async def _forget_spools(self, doc: str, before: float) -> None:
-        await self._write(lambda connection: _forget_spools(connection, doc, before))
+        await self._write(
+            lambda connection: _forget_old(connection, doc, "spool", frozenset(), before)
+        )
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        # In steps, between which others commit. Who crashes leaves the rest for the next time.
+        while await self._write(_sweep):
+            pass
 
 
 def _submit(worker: _Worker | None, work: _Work) -> asyncio.Future[Any]:

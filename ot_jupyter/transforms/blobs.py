@@ -220,6 +220,24 @@ def detach_document(document: Document, limit: int = OUTPUT_LIMIT) -> tuple[Docu
     return _with_outputs(document, take), contents
 
 
+def detach_within(value: Json, limit: int = OUTPUT_LIMIT) -> tuple[Json, Contents]:
+    """The same for any JSON, wherever there are outputs in it: a cell, some, a JSON Patch."""
+    contents: Contents = {}
+
+    def take(item: Json) -> Json:
+        if isinstance(item, list):
+            return [take(one) for one in item]
+        if not isinstance(item, dict):
+            return item
+        if isinstance(item.get("output_type"), str):
+            new, found = detach(item, limit)
+            contents.update(found)
+            return new
+        return {key: take(one) for key, one in item.items()}
+
+    return take(value), contents
+
+
 def attach_document(document: Document, contents: Mapping[str, bytes]) -> Document:
     """The document with its outputs in full, as far as their contents are there."""
     return _with_outputs(document, lambda output: attach(output, contents))

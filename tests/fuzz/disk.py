@@ -116,12 +116,14 @@ class DiskServer(Server):
         self.projection: Projection | None = None
         self.filing: Any = None
         self.due: float | None = None
+        self.opened = False
 
     def crash(self) -> None:
         super().crash()
         self.projection = self.filing = self.due = None
 
     def _load(self) -> bool:
+        """As ``Sequencer._open``: nobody is served before the file was seen to."""
         fresh = self.pen is None
         file = self.world.disk.file
         if fresh and not self.world.core.find(PATH) and (file is None or file.content is None):
@@ -138,8 +140,9 @@ class DiskServer(Server):
                 now=lambda: self.world.now,
                 mint=lambda: f"{self.name}.{self.world.rng.random()}",
             )
+            self.opened = False
             self.file_soon(0.0)
-        return True
+        return self.opened
 
     def _on_entries(self, entries: list[Any]) -> None:
         super()._on_entries(entries)
@@ -179,6 +182,7 @@ class DiskServer(Server):
                 request = work.send(result)
         except StopIteration:
             self.filing = None
+            self.opened = True
             if self.projection.again is not None:
                 self.file_soon(self.projection.again + 0.01)
             return
@@ -323,22 +327,23 @@ class DiskServer(Server):
         disk.exchange(name)
         if disk.staged[name].stat != mine:  # replaced since: newer than what we hold
             disk.exchange(name)
-            self.world.set_aside(disk.staged.pop(name))
             return Lost()
         return None
 
-    def _resolve(self, request: Resolve) -> None:
+    def _resolve(self, request: Resolve) -> bool | None:
         disk, attempt = self.world.disk, request.attempt
         held = disk.staged.pop(attempt.id, None)
         if held is None:
-            return
+            return None
         self.world.note(f"{self.name} resolves {attempt.id}")
-        if held.content is not None and digest_of(held.content) in (attempt.digest, request.image):
-            return
+        digest = digest_of(held.content) if held.content is not None else ""
+        if digest in (attempt.digest, request.image):
+            return digest == request.image
         if disk.file and disk.file.content and digest_of(disk.file.content) == attempt.digest:
             disk.file = held
-        else:
-            self.world.set_aside(held)
+            return False
+        self.world.set_aside(held)
+        return True
 
 
 PENDING = object()

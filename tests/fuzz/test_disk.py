@@ -53,7 +53,7 @@ def test_the_worlds_are_what_they_claim() -> None:
     """Files are written by all kinds of programs in them, and saves are put back and resolved."""
     acts: Counter[str] = Counter()
     seen: set[str] = set()
-    for profile, seeds in (("disk", range(6)), ("disk crashes", (25,))):
+    for profile, seeds in (("disk", range(6)), ("disk crashes", (1, 8))):
         for seed in seeds:
             world = DiskWorld(seed, DISK_PROFILES[profile])
             world.run()
