@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -124,9 +126,13 @@ class Follower:
 
     async def submit(self, ops: Any, **fields: Any) -> Message:
         """Submit a change and follow until its entry is there; the entry."""
+        start = len(self.entries)
         n = await self.send(ops, **fields)
-        await self.until(lambda: any(self._is_own(entry, n) for entry in self.entries))
-        return next(entry for entry in self.entries if self._is_own(entry, n))
+        own = partial(self._find_own, n, start)
+        await self.until(lambda: own() is not None)
+        entry = own()
+        assert entry is not None
+        return entry
 
     async def refuse(self, ops: Any, **fields: Any) -> Message:
         """Submit a change that is refused; the error. One that is taken is followed to its
@@ -139,6 +145,11 @@ class Follower:
         else:
             self.n -= 1
         return error
+
+    def _find_own(self, n: int, start: int) -> Message | None:
+        """The entry of the change of that number, among those from ``start`` on."""
+        new = islice(self.entries, start, None)
+        return next((entry for entry in new if self._is_own(entry, n)), None)
 
     def _is_own(self, entry: Message, n: int) -> bool:
         return bool(entry["n"] == n and entry.get("client", self.client) == self.client)

@@ -11,20 +11,21 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from queue import Empty, Queue
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
 import zmq
 import zmq.asyncio
 from jupyter_client.session import Session
+from jupyter_server.gateway.managers import GatewayKernelManager
 from jupyter_server.utils import ensure_async
+
+from .gateway import GatewayChannels
 
 logger = logging.getLogger("ot_jupyter")
 
 READY_SECONDS: Final = 60.0  # for a kernel to say its first word
 NUDGE_SECONDS: Final = 0.5  # between two attempts to make it say it
-POLL_SECONDS: Final = 0.02  # between two looks at a gateway's queue, which can't be waited for
 CHANNELS: Final = ("iopub", "shell", "stdin", "control")
 
 Message: TypeAlias = dict[str, Any]
@@ -52,7 +53,11 @@ class Connection:
         self.session = Session(key=manager.session.key)
         self.session.signature_scheme = manager.session.signature_scheme
         self.name: str = manager.kernel_name
-        self._client = manager.client(session=self.session, context=context)
+        self._client: Any = (
+            GatewayChannels(str(manager.kernel_id))
+            if isinstance(manager, GatewayKernelManager)
+            else manager.client(session=self.session, context=context)
+        )
         self._heard = heard
         self._tasks: list[asyncio.Task[None]] = []
         self._nudges: set[str] = set()  # the names of messages that only ask whether it is there
@@ -60,7 +65,10 @@ class Connection:
 
     async def open(self) -> None:
         """Connect, and return when the kernel is heard. Raises :class:`KernelNotReady`."""
-        await ensure_async(self._client.start_channels(hb=False))
+        try:
+            await ensure_async(self._client.start_channels(hb=False))
+        except Exception as error:  # a gateway that is away, or does not let us in
+            raise KernelNotReady(f"the kernel can't be reached: {error}") from error
         for name in CHANNELS:
             channel = getattr(self._client, f"{name}_channel")
             self._tasks.append(asyncio.create_task(self._listen(name, channel)))
@@ -129,7 +137,7 @@ class Connection:
     async def _listen(self, name: str, channel: Any) -> None:
         while True:
             try:
-                message = await _next(channel)
+                message = await channel.get_msg()
             except (ValueError, KeyError, TypeError) as error:  # no message, or forged
                 logger.warning("ot_jupyter: a kernel's message can't be read: %s", error)
                 continue
@@ -144,16 +152,3 @@ class Connection:
                 self._heard(name, message)
             except Exception:
                 logger.exception("ot_jupyter: a kernel's message failed")
-
-
-async def _next(channel: Any) -> Message:
-    """The next message of a channel."""
-    if isinstance(channel, Queue):  # a gateway's
-        while True:
-            try:
-                message: Message = channel.get(block=False)
-                return message
-            except Empty:
-                await asyncio.sleep(POLL_SECONDS)
-    message = await channel.get_msg()
-    return message
