@@ -349,3 +349,76 @@ def test_what_the_log_lost_the_pen_has(desk: Desk, lose: Callable[[Desk], None])
     desk.pen.ask()
     desk.work()
     assert desk.core.head("doc") == head
+
+
+# Runs, and what the server itself submits.
+
+
+def run(*cells: str) -> list[dict[str, Any]]:
+    return [{"op": "run", "path": f"/cells/{cell}"} for cell in cells]
+
+
+def execution_of(pen: Pen, cell: str) -> dict[str, Any]:
+    execution: dict[str, Any] = pen.document["cells"][cell]["execution"]
+    return execution
+
+
+def test_a_run_is_queued_in_the_same_step(desk: Desk) -> None:
+    start = desk.pen.head
+    verdict = desk.submit(1, start, typing("a", "x") + run("a", "b"))
+    assert isinstance(verdict, Accepted)
+    assert (verdict.head.rev, desk.pen.head.rev) == (1, 2)
+    change, queued = desk.core.read("doc", 0)
+    assert (queued.client, queued.n, queued.user) == ("k:run", 1, "u")
+    held = execution_of(desk.pen, "a")
+    assert (held["state"], held["batch"], held["user"]) == ("queued", "epoch:k:1", "u")
+    assert held["run"] != execution_of(desk.pen, "b")["run"]
+    again = desk.submit(1, start, change.ops)
+    assert isinstance(again, Accepted)
+    assert again.repeated
+    assert desk.pen.head.rev == 2, "a resent request runs once"
+
+
+def test_a_run_of_a_cell_that_is_queued_waits_in_it(desk: Desk) -> None:
+    for n in (1, 2):
+        desk.submit(n, desk.pen.head, run("a"))
+    held = execution_of(desk.pen, "a")
+    assert held["batch"] == "epoch:k:1"
+    assert [one["batch"] for one in held["next"]] == ["epoch:k:2"]
+
+
+def test_what_is_no_code_cell_is_not_queued(desk: Desk) -> None:
+    write = {"op": "replace", "path": "/cells/a/cell_type", "value": "markdown"}
+    desk.submit(1, desk.pen.head, [write, *run("a")])
+    assert desk.pen.head.rev == 1
+    assert execution_of(desk.pen, "a") == {}
+
+
+def test_a_submission_expects_values(desk: Desk) -> None:
+    head = desk.pen.head
+    place = ("cells", "a", "source")
+    refused = desk.submit(1, head, typing("b", "x"), expects=((place, "other"),))
+    assert isinstance(refused, Rejected)
+    assert (refused.code, refused.taken, desk.pen.head) == ("unexpected", False, head)
+    missing = desk.submit(1, head, typing("b", "x"), expects=((("kernel", "owner"), "me"),))
+    assert isinstance(missing, Rejected)
+    accepted = desk.submit(1, head, typing("b", "x"), expects=((place, "aaa"),))
+    assert isinstance(accepted, Accepted)
+
+
+def test_who_waits_lets_others_go_first(desk: Desk) -> None:
+    head = desk.pen.head
+    verdicts: list[Verdict] = []
+    turns: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("late", {"waits": True}), ("one", {}), ("first", {"strict": True}),
+    )  # fmt: skip
+    for client, more in turns:
+        ops = typing("a", client)
+        desk.pen.submit(
+            Submission(
+                client=client, n=1, base=head, ops=ops, user="u", answer=verdicts.append, **more
+            )
+        )
+    desk.work()
+    assert [entry.client for entry in desk.core.read("doc", 0)] == ["first", "one", "late"]
+    assert all(isinstance(verdict, Accepted) for verdict in verdicts)
