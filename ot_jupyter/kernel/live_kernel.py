@@ -36,6 +36,7 @@ from .writer import Ousted, Writer
 logger = logging.getLogger("ot_jupyter")
 
 RECOVER_SECONDS: Final = 0.5
+LAST_SECONDS: Final = 5.0  # that a kernel may take for its last word on a run, or its first
 PASSWORD: Final = "········"
 
 DIED: Final = "the kernel died"
@@ -43,6 +44,7 @@ RESTARTED: Final = "the kernel was restarted"
 SHUT_DOWN: Final = "the kernel was shut down"
 INTERRUPTED: Final = "the kernel was interrupted"
 STOPPED: Final = "the server that ran the kernel was stopped"
+NO_REPLY: Final = "the kernel did not say how it ended"
 FAILED_BEFORE: Final = "a run before it, asked for together with it, failed"
 _REASONS: Final = {"restart": RESTARTED, "interrupt": INTERRUPTED}
 
@@ -61,6 +63,7 @@ class _Current:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.ended: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
+        self.begun = asyncio.Event()  # or ended: an interrupt before that would meet nothing
         self.count: int | None = None
         self.state: str | None = None  # as the kernel's reply says
         self.idle = False
@@ -68,13 +71,28 @@ class _Current:
         self.probe = ""  # the question to a kernel that was found at it: its reply goes elsewhere
 
     def end(self, state: str, reason: str = "") -> None:
+        self.begun.set()
         if not self.ended.done():
             self.ended.set_result((state, reason))
 
     def look(self) -> None:
-        """It has ended when the reply has come and all output before it."""
+        """It has ended when the reply has come and all output before it.
+
+        One of the two may never come: a kernel drops what it can't get rid of on iopub, and one
+        that is interrupted between two steps may not reply.
+        """
         if self.idle and self.state is not None:
             self.end(self.state)
+        elif not self.probe:
+            asyncio.get_running_loop().call_later(LAST_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.state is not None:
+            self.end(self.state)
+        elif self.failed:
+            self.end("error")
+        else:
+            self.end("lost", NO_REPLY)
 
     def probed(self) -> None:
         """The kernel has nothing to do any more. How it ended is known if that was heard."""
@@ -376,6 +394,9 @@ class LiveKernel:
 
     async def _interrupt(self, request: Request) -> None:
         error = ""
+        if self._current is not None and not self._current.probe:
+            with contextlib.suppress(asyncio.TimeoutError):  # not all kernels say that they begin
+                await asyncio.wait_for(self._current.begun.wait(), LAST_SECONDS)
         if not self._id:
             error = "there is no kernel"
         else:
@@ -423,6 +444,7 @@ class LiveKernel:
             self._tell(message)
         elif current is not None and kind == "execute_input":
             current.count = content.get("execution_count", current.count)
+            current.begun.set()
         else:
             if current is not None and kind == "error":
                 current.failed = True
