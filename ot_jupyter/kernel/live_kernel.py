@@ -19,23 +19,27 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Set
 from functools import partial
 from typing import Any, Final, NamedTuple
+from uuid import uuid4
 
 from ..sequencer.live import LiveDocument, utc_now
 from ..sequencer.log import LogUnavailable
 from ..sequencer.runs import execution_path
-from ..transforms import Document, Refused, pointer
+from ..transforms import Document, Refused, new_cell, pointer
+from ..transforms.diff import diff_text
 from ..transforms.values import Change
 from . import execution
 from .connection import Connection, Message
 from .display import Display
 from .execution import NOTHING, Proposal, Run
+from .messages import well_formed
 from .sessions import KernelUnavailable, Sessions
 from .widgets import Comms
-from .writer import Ousted, Writer
+from .writer import Make, Ousted, Writer
 
 logger = logging.getLogger("ot_jupyter")
 
 RECOVER_SECONDS: Final = 0.5
+LAST_SECONDS: Final = 5.0  # that a kernel may take for its last word on a run, or its first
 PASSWORD: Final = "········"
 
 DIED: Final = "the kernel died"
@@ -43,6 +47,7 @@ RESTARTED: Final = "the kernel was restarted"
 SHUT_DOWN: Final = "the kernel was shut down"
 INTERRUPTED: Final = "the kernel was interrupted"
 STOPPED: Final = "the server that ran the kernel was stopped"
+NO_REPLY: Final = "the kernel did not say how it ended"
 FAILED_BEFORE: Final = "a run before it, asked for together with it, failed"
 _REASONS: Final = {"restart": RESTARTED, "interrupt": INTERRUPTED}
 
@@ -61,6 +66,7 @@ class _Current:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.ended: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
+        self.begun = asyncio.Event()  # or ended: an interrupt before that would meet nothing
         self.count: int | None = None
         self.state: str | None = None  # as the kernel's reply says
         self.idle = False
@@ -68,13 +74,28 @@ class _Current:
         self.probe = ""  # the question to a kernel that was found at it: its reply goes elsewhere
 
     def end(self, state: str, reason: str = "") -> None:
+        self.begun.set()
         if not self.ended.done():
             self.ended.set_result((state, reason))
 
     def look(self) -> None:
-        """It has ended when the reply has come and all output before it."""
+        """It has ended when the reply has come and all output before it.
+
+        One of the two may never come: a kernel drops what it can't get rid of on iopub, and one
+        that is interrupted between two steps may not reply.
+        """
         if self.idle and self.state is not None:
             self.end(self.state)
+        elif not self.probe:
+            asyncio.get_running_loop().call_later(LAST_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.state is not None:
+            self.end(self.state)
+        elif self.failed:
+            self.end("error")
+        else:
+            self.end("lost", NO_REPLY)
 
     def probed(self) -> None:
         """The kernel has nothing to do any more. How it ended is known if that was heard."""
@@ -379,6 +400,9 @@ class LiveKernel:
 
     async def _interrupt(self, request: Request) -> None:
         error = ""
+        if self._current is not None and not self._current.probe:
+            with contextlib.suppress(asyncio.TimeoutError):  # not all kernels say that they begin
+                await asyncio.wait_for(self._current.begun.wait(), LAST_SECONDS)
         try:
             await self._sessions.interrupt(self._id)
         except Exception as problem:  # noqa: BLE001 - whoever asked is told
@@ -402,6 +426,7 @@ class LiveKernel:
         elif channel == "shell" and current is not None:
             if mine and kind == "execute_reply":
                 self._display.take(message)
+                self._take_next_input(current.run, message["content"])
                 current.count = message["content"].get("execution_count", current.count)
                 current.state = _state_of(message["content"])
                 current.look()
@@ -423,10 +448,24 @@ class LiveKernel:
             self._tell(message)
         elif current is not None and kind == "execute_input":
             current.count = content.get("execution_count", current.count)
+            current.begun.set()
         else:
             if current is not None and kind == "error":
                 current.failed = True
-            self._display.take(message)
+            captured = self.comms.captured(message)
+            if captured is None:
+                self._display.take(message)
+            elif self._connection is not None:
+                self.comm("comm_msg", captured, [], uuid4().hex)
+
+    def _take_next_input(self, run: Run, reply: Message) -> None:
+        """Write what the kernel wants to be written: ``%load`` its cell, ``%recall`` the next."""
+        for payload in reply.get("payload") or ():
+            if payload.get("source") == "set_next_input" and type(payload.get("text")) is str:
+                self._start(self._write_input(partial(_next_input, run, payload)))
+
+    async def _write_input(self, make: Make) -> None:
+        await self._writer.commit(make)
 
     def _note_process(self, process: str) -> None:
         """Whose message it is tells of restarts that others made."""
@@ -584,6 +623,25 @@ def _running(document: Document) -> Run | None:
 def _without_process(kernel: dict[str, Any]) -> dict[str, Any]:
     """What is left of ``kernel`` when its process is gone."""
     return {key: value for key, value in kernel.items() if key not in ("id", "reason")}
+
+
+def _next_input(run: Run, payload: dict[str, Any], document: Document) -> Proposal:
+    """The text in the place of the run's source, or in a new cell below."""
+    cell = document["cells"].get(run.cell)
+    if cell is None:
+        return NOTHING
+    text = well_formed(payload["text"])
+    if payload.get("replace"):
+        path = pointer("cells", run.cell, "source")
+        delta = diff_text(cell["source"], text)
+        return Proposal([{"op": "edit", "path": path, "delta": delta}] if delta else [])
+    name = f"{run.name}-next"
+    if name in document["cells"]:
+        return NOTHING
+    index = document["order"].index(run.cell) + 1
+    value = new_cell("code", text)
+    add = {"op": "add", "path": pointer("cells", name), "index": index, "value": value}
+    return Proposal([add])
 
 
 def _with_spec(spec: str, document: Document) -> Proposal:

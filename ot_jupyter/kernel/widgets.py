@@ -12,12 +12,13 @@ from typing import Any, Final
 import orjson
 
 from ..transforms.values import MAX_DEPTH, Json
-from .messages import Malformed, clean, optional, well_formed
+from .messages import Malformed, TooDeep, clean, optional, output, stream, well_formed
 from .messages import field as required
 
 STATE_LIMIT: Final = 64 * 2**20  # bytes, for all comms of a kernel
 _COMM_COST: Final = 256  # bytes that an empty comm counts
 
+_CAPTURED: Final = ("stream", "display_data", "execute_result", "error", "clear_output")
 _METHODS: Final = ("update", "echo_update")
 
 Path = tuple[str | int, ...]
@@ -33,6 +34,7 @@ class _Comm:
     buffers: dict[Path, bytes] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)  # bytes, by the state's keys
     cost: int = 0  # bytes, of all else
+    clear_next: bool = False  # what an output widget shows goes when there is something else
 
 
 class Comms:
@@ -73,6 +75,33 @@ class Comms:
         cell. Of several, the one that began last."""
         comms = self._captures.get(parent_msg_id)
         return comms[-1] if comms else None
+
+    def captured(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        """What an output widget shows with this message of the kernel, as the content of the
+        ``comm_msg`` that tells the kernel so; None: no widget takes it. (Front ends do this for
+        what they run; who runs cells has to do it for all.)"""
+        kind = message["header"]["msg_type"]
+        comm_id = self.captures(message["parent_header"].get("msg_id", ""))
+        if comm_id is None or kind not in _CAPTURED:
+            return None
+        comm = self._comms[comm_id]
+        held = comm.state.get("outputs")
+        outputs = list(held) if isinstance(held, (list, tuple)) else []
+        try:
+            if kind == "clear_output":
+                comm.clear_next = message["content"].get("wait") is True
+                outputs = outputs if comm.clear_next else []
+            else:
+                outputs = [] if comm.clear_next else outputs
+                comm.clear_next = False
+                _append(outputs, kind, message["content"])
+        except (Malformed, TooDeep):
+            self.malformed += 1
+        state = {"outputs": outputs}
+        return {
+            "comm_id": comm_id,
+            "data": {"method": "update", "state": state, "buffer_paths": []},
+        }
 
     def state(self) -> list[dict[str, Any]]:
         """The open comms in the order of their opening, each as the content of a ``comm_open``
@@ -165,6 +194,19 @@ class Comms:
                 del self._captures[before]
         if after:
             self._captures.setdefault(after, []).append(comm_id)
+
+
+def _append(outputs: list[Json], kind: str, content: Json) -> None:
+    """Show one more output; streams of one name are one."""
+    if kind != "stream":
+        outputs.append(output(kind, content))
+        return
+    name, text = stream(content)
+    last = outputs[-1] if outputs else None
+    if isinstance(last, dict) and (last.get("output_type"), last.get("name")) == ("stream", name):
+        outputs[-1] = {**last, "text": str(last.get("text", "")) + text}
+    else:
+        outputs.append({"output_type": "stream", "name": name, "text": text})
 
 
 def _binary(part: object) -> bytes:
