@@ -246,3 +246,38 @@ async def test_a_reader_sees_widgets_and_moves_none(lab: Lab) -> None:
         ]  # fmt: skip
         await widgets.move(slider["comm_id"], 9)
         assert (await other(reader, "error"))["code"] == "forbidden"
+
+
+async def test_an_output_widget_shows_what_it_captures(lab: Lab) -> None:
+    path = lab.write(
+        "import ipywidgets\nout = ipywidgets.Output()\nout",
+        "with out:\n    print(1)\n    print(2)\nprint('outside')",
+        "print([one['text'] for one in out.outputs])",
+    )
+    done = await lab.rest("POST", f"ot/runs/{path}?wait=50", {"cells": "all"})
+    assert {one["state"] for one in done.json["cells"].values()} == {"ok"}
+    cells = (await lab.rest("GET", f"ot/documents/{path}")).json["cells"]
+    assert text_of(cells[1]["outputs"]) == "outside\n"
+    assert text_of(cells[2]["outputs"]) == "['1\\n2\\n']\n"
+
+
+async def test_a_kernel_writes_what_it_was_asked_to(lab: Lab) -> None:
+    path = lab.write(
+        "open('loaded.py', 'w').write('print(5)'); None",
+        "%load loaded.py",
+        "get_ipython().set_next_input('below')",
+    )
+    done = await lab.rest("POST", f"ot/runs/{path}?wait=50", {"cells": "all"})
+    assert {one["state"] for one in done.json["cells"].values()} == {"ok"}
+    async with lab.visit(path, "ada") as ada:
+
+        def sources() -> list[str]:
+            document = ada.document
+            return [document["cells"][name]["source"] for name in document["order"]]
+
+        await ada.until(lambda: len(sources()) == 4)
+        assert sources()[1:] == [
+            "# %load loaded.py\nprint(5)",
+            "get_ipython().set_next_input('below')",
+            "below",
+        ]

@@ -38,6 +38,7 @@ from .writer import Make, Ousted, Writer
 
 logger = logging.getLogger("ot_jupyter")
 
+ASK_SECONDS: Final = 0.1  # that what was printed before a question may take: on another socket
 RECOVER_SECONDS: Final = 0.5
 LAST_SECONDS: Final = 5.0  # that a kernel may take for its last word on a run, or its first
 PASSWORD: Final = "········"
@@ -490,6 +491,7 @@ class LiveKernel:
         password = content.get("password") is True
         question = {"id": name, "prompt": str(content.get("prompt", "")), "password": password}
         self._questions[name] = run.cell
+        await asyncio.sleep(ASK_SECONDS)
         await self._display.flush()  # what was printed before it
 
         def make(document: Document) -> Proposal:
