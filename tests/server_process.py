@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -43,8 +44,9 @@ class ServerProcess:
     """``jupyter server`` on a loopback port, with no configuration but what is given.
 
     ``store`` is a store's URL (None: the default, a file in ``root``), ``extra`` are more options
-    of the command line. It may be started again after it was stopped or killed: same port, same
-    store, and the log goes on. Use it as a context manager, or call :meth:`start` and :meth:`stop`.
+    of the command line; ``tls`` is what trusts its certificate, if they name one. It may be started
+    again after it was stopped or killed: same port, same store, and the log goes on. Use it as a
+    context manager, or call :meth:`start` and :meth:`stop`.
     """
 
     def __init__(
@@ -54,18 +56,20 @@ class ServerProcess:
         port: int | None = None,
         token: str = "secret",
         extra: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.root = Path(root)
         self.store = store
         self.port = port or free_port()
         self.token = token
         self.extra = list(extra)
+        self.tls = tls
         self.process: subprocess.Popen[bytes] | None = None
         self._own: Path | None = None  # configuration, home and log of this server
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def ws_url(self) -> str:
@@ -144,7 +148,7 @@ class ServerProcess:
     def _answers(self) -> bool:
         request = Request(f"{self.url}/api/ot/health", headers=self.headers)
         try:
-            with urlopen(request, timeout=10):
+            with urlopen(request, timeout=10, context=self.tls):
                 return True
         except HTTPError as error:
             if error.code == 503:  # it answers that its store is away
