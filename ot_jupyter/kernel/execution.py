@@ -14,9 +14,11 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..sequencer.entry import Entry
 from ..sequencer.runs import UNDER_WAY, execution_path, is_under_way
-from ..transforms import Change, Document, pointer, segments
+from ..transforms import Change, Document, new_cell, pointer, segments
+from ..transforms.diff import diff_text
 from ..transforms.pointer import Segments
 from ..transforms.values import Json
+from .messages import well_formed
 
 ENDED: Final = ("ok", "error", "aborted", "lost")
 RAISES: Final = "raises-exception"  # a cell with this tag is meant to fail
@@ -152,3 +154,31 @@ def abandon(document: Document, queued: Set[str], running: str, time: str, reaso
             held = {**state["cells"][cell], "execution": written[-1]["value"]}
             state = {**state, "cells": {**state["cells"], cell: held}}
     return Proposal(ops, tuple(expects))
+
+
+def running_in(document: Document) -> Run | None:
+    """The run that a kernel has, as the document says."""
+    for cell in document["order"]:
+        held = document["cells"][cell]["execution"]
+        if held.get("state") == "running":
+            return Run(held["run"], cell, held["batch"], "", False)
+    return None
+
+
+def next_input(run: Run, payload: dict[str, Any], document: Document) -> Proposal:
+    """The text in the place of the run's source, or in a new cell below."""
+    cell = document["cells"].get(run.cell)
+    if cell is None:
+        return NOTHING
+    text = well_formed(payload["text"])
+    if payload.get("replace"):
+        path = pointer("cells", run.cell, "source")
+        delta = diff_text(cell["source"], text)
+        return Proposal([{"op": "edit", "path": path, "delta": delta}] if delta else [])
+    name = f"{run.name}-next"
+    if name in document["cells"]:
+        return NOTHING
+    index = document["order"].index(run.cell) + 1
+    value = new_cell("code", text)
+    add = {"op": "add", "path": pointer("cells", name), "index": index, "value": value}
+    return Proposal([add])

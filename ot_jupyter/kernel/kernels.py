@@ -25,7 +25,8 @@ from ..sequencer.sequencer import Sequencer, has_ended, host_of
 from ..transforms import Refused
 from .connection import Message
 from .execution import Run, queued_in
-from .live_kernel import STOPPED, LiveKernel, Request
+from .live_kernel import LiveKernel, Request
+from .register import STOPPED
 from .sessions import Sessions
 
 Hearer: TypeAlias = Callable[[dict[str, Any]], None]

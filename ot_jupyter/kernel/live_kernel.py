@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
@@ -24,14 +24,12 @@ from uuid import uuid4
 from ..sequencer.live import LiveDocument, utc_now
 from ..sequencer.log import LogUnavailable
 from ..sequencer.runs import execution_path
-from ..transforms import Document, Refused, new_cell, pointer
-from ..transforms.diff import diff_text
-from ..transforms.values import Change
+from ..transforms import Document, Refused, pointer
 from . import execution
 from .connection import Connection, Message
 from .display import Display
-from .execution import NOTHING, Proposal, Run
-from .messages import well_formed
+from .execution import NOTHING, Proposal, Run, next_input, running_in
+from .register import STOPPED, given_up, noted, parting, with_spec, without_process, write_kernel
 from .sessions import KernelUnavailable, Sessions
 from .widgets import Comms
 from .writer import Make, Ousted, Writer
@@ -47,7 +45,6 @@ DIED: Final = "the kernel died"
 RESTARTED: Final = "the kernel was restarted"
 SHUT_DOWN: Final = "the kernel was shut down"
 INTERRUPTED: Final = "the kernel was interrupted"
-STOPPED: Final = "the server that ran the kernel was stopped"
 NO_REPLY: Final = "the kernel did not say how it ended"
 FAILED_BEFORE: Final = "a run before it, asked for together with it, failed"
 _REASONS: Final = {"restart": RESTARTED, "interrupt": INTERRUPTED}
@@ -197,17 +194,17 @@ class LiveKernel:
             document = self.live.document
             if document["kernel"] != before:
                 continue
-            running = _running(document) if lives else None
+            running = running_in(document) if lives else None
             names = {one.name for one in self._inbox}
             going_on = "" if running is None else running.name
             left = execution.abandon(document, names, going_on, utc_now(), STOPPED)
             generation = before["generation"] + 1
-            after = {**_given_up(before, names), "owner": self._writer.server}
+            after = {**given_up(before, names), "owner": self._writer.server}
             after["generation"] = generation
             if not lives:
-                after = {**_without_process(after), "state": "none"}
+                after = {**without_process(after), "state": "none"}
             expects = ((("kernel",), before), *left.expects)
-            proposal = Proposal([_write_kernel(after), *left.ops], expects)
+            proposal = Proposal([write_kernel(after), *left.ops], expects)
             if await self._writer.take_over(proposal, generation):
                 break
         await self._display.seal_leftovers()
@@ -302,7 +299,7 @@ class LiveKernel:
         if self._connection is not None:
             return
         spec = self.live.document["metadata"].get("kernelspec", {}).get("name")
-        await self._writer.commit(partial(_noted, {"state": "starting"}))
+        await self._writer.commit(partial(noted, {"state": "starting"}))
         try:
             kernel = await self._sessions.start(self.live.ref.path, spec)
             await self._connect(kernel)
@@ -319,7 +316,7 @@ class LiveKernel:
     async def _new_process(self, **fields: str) -> None:
         generation = self._writer.generation + 1
         fields |= {"state": "ready"}
-        await self._writer.raise_generation(partial(_noted, {**fields, "generation": generation}))
+        await self._writer.raise_generation(partial(noted, {**fields, "generation": generation}))
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -342,8 +339,8 @@ class LiveKernel:
         await self._disconnect()
 
         def make(document: Document) -> Proposal:
-            kernel = {**_without_process(document["kernel"]), "state": "none", "reason": reason}
-            return Proposal([_write_kernel(kernel)], ((("kernel",), document["kernel"]),))
+            kernel = {**without_process(document["kernel"]), "state": "none", "reason": reason}
+            return Proposal([write_kernel(kernel)], ((("kernel",), document["kernel"]),))
 
         await self._writer.commit(make)
 
@@ -382,7 +379,7 @@ class LiveKernel:
             await self._disconnect()
             await self._ensure()
             return
-        await self._writer.commit(partial(_noted, {"state": "restarting"}))
+        await self._writer.commit(partial(noted, {"state": "restarting"}))
         await self._disconnect()
         try:
             await self._sessions.restart(kernel)
@@ -396,7 +393,7 @@ class LiveKernel:
         await self._sessions.shut_down(self.live.ref.path)
         await self._lose(SHUT_DOWN)
         if request.action == "change":
-            await self._writer.commit(partial(_with_spec, request.spec or ""))
+            await self._writer.commit(partial(with_spec, request.spec or ""))
             await self._ensure()
 
     async def _interrupt(self, request: Request) -> None:
@@ -463,7 +460,7 @@ class LiveKernel:
         """Write what the kernel wants to be written: ``%load`` its cell, ``%recall`` the next."""
         for payload in reply.get("payload") or ():
             if payload.get("source") == "set_next_input" and type(payload.get("text")) is str:
-                self._start(self._write_input(partial(_next_input, run, payload)))
+                self._start(self._write_input(partial(next_input, run, payload)))
 
     async def _write_input(self, make: Make) -> None:
         await self._writer.commit(make)
@@ -579,81 +576,10 @@ class LiveKernel:
         with contextlib.suppress(Ousted, Refused, LogUnavailable):
             if reason is not None and self.live.stalled is None:
                 await self._disconnect()
-                await self._writer.commit(partial(_parting, reason))
+                await self._writer.commit(partial(parting, reason))
         if self._connection is not None:
             await self._connection.close()
         self.live.held = False
-
-
-def _parting(reason: str, document: Document) -> Proposal:
-    """Nobody owns the kernel any more, and nothing is left for it to do."""
-    left = execution.abandon(document, set(), "", utc_now(), reason)
-    kernel = {**_without_process(_given_up(document["kernel"], set())), "owner": ""}
-    kernel["state"] = "none"
-    expects = (*left.expects, (("kernel",), document["kernel"]))
-    return Proposal([*left.ops, _write_kernel(kernel)], expects)
-
-
-def _given_up(kernel: dict[str, Any], still: Set[str]) -> dict[str, Any]:
-    """``kernel``, where the last request is answered that nobody will carry out any more."""
-    name = kernel.get("request", {}).get("id")
-    if name is None or name in still or kernel.get("done", {}).get("request") == name:
-        return kernel
-    return {**kernel, "done": {"request": name, "error": STOPPED}}
-
-
-def _write_kernel(kernel: dict[str, Any]) -> dict[str, Any]:
-    return {"op": "replace", "path": "/kernel", "value": kernel}
-
-
-def _noted(fields: dict[str, Any], document: Document) -> Proposal:
-    """``kernel`` with these fields."""
-    kernel = {**document["kernel"], **fields}
-    kernel.pop("reason", None)
-    return Proposal([_write_kernel(kernel)], ((("kernel",), document["kernel"]),))
-
-
-def _running(document: Document) -> Run | None:
-    """The run that a kernel has, as the document says."""
-    for cell in document["order"]:
-        held = document["cells"][cell]["execution"]
-        if held.get("state") == "running":
-            return Run(held["run"], cell, held["batch"], "", False)
-    return None
-
-
-def _without_process(kernel: dict[str, Any]) -> dict[str, Any]:
-    """What is left of ``kernel`` when its process is gone."""
-    return {key: value for key, value in kernel.items() if key not in ("id", "reason")}
-
-
-def _next_input(run: Run, payload: dict[str, Any], document: Document) -> Proposal:
-    """The text in the place of the run's source, or in a new cell below."""
-    cell = document["cells"].get(run.cell)
-    if cell is None:
-        return NOTHING
-    text = well_formed(payload["text"])
-    if payload.get("replace"):
-        path = pointer("cells", run.cell, "source")
-        delta = diff_text(cell["source"], text)
-        return Proposal([{"op": "edit", "path": path, "delta": delta}] if delta else [])
-    name = f"{run.name}-next"
-    if name in document["cells"]:
-        return NOTHING
-    index = document["order"].index(run.cell) + 1
-    value = new_cell("code", text)
-    add = {"op": "add", "path": pointer("cells", name), "index": index, "value": value}
-    return Proposal([add])
-
-
-def _with_spec(spec: str, document: Document) -> Proposal:
-    """Have the notebook ask for another kernelspec; what it says of the language is not true any
-    more."""
-    named = {"name": spec, "display_name": spec}
-    ops: Change = [{"op": "replace", "path": "/metadata/kernelspec", "value": named}]
-    if "language_info" in document["metadata"]:
-        ops.append({"op": "remove", "path": "/metadata/language_info"})
-    return Proposal(ops)
 
 
 def _state_of(reply: Message) -> str:
