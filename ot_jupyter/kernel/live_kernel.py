@@ -36,7 +36,7 @@ from .writer import Ousted, Writer
 logger = logging.getLogger("ot_jupyter")
 
 RECOVER_SECONDS: Final = 0.5
-LAST_SECONDS: Final = 5.0  # that a kernel may take for its last word on a run, or its first
+BEGIN_SECONDS: Final = 5.0  # that an interrupt waits for the kernel to begin with the run
 PASSWORD: Final = "········"
 
 DIED: Final = "the kernel died"
@@ -44,7 +44,6 @@ RESTARTED: Final = "the kernel was restarted"
 SHUT_DOWN: Final = "the kernel was shut down"
 INTERRUPTED: Final = "the kernel was interrupted"
 STOPPED: Final = "the server that ran the kernel was stopped"
-NO_REPLY: Final = "the kernel did not say how it ended"
 FAILED_BEFORE: Final = "a run before it, asked for together with it, failed"
 _REASONS: Final = {"restart": RESTARTED, "interrupt": INTERRUPTED}
 
@@ -76,23 +75,9 @@ class _Current:
             self.ended.set_result((state, reason))
 
     def look(self) -> None:
-        """It has ended when the reply has come and all output before it.
-
-        One of the two may never come: a kernel drops what it can't get rid of on iopub, and one
-        that is interrupted between two steps may not reply.
-        """
+        """It has ended when the reply has come and all output before it."""
         if self.idle and self.state is not None:
             self.end(self.state)
-        elif not self.probe:
-            asyncio.get_running_loop().call_later(LAST_SECONDS, self._give_up)
-
-    def _give_up(self) -> None:
-        if self.state is not None:
-            self.end(self.state)
-        elif self.failed:
-            self.end("error")
-        else:
-            self.end("lost", NO_REPLY)
 
     def probed(self) -> None:
         """The kernel has nothing to do any more. How it ended is known if that was heard."""
@@ -396,7 +381,7 @@ class LiveKernel:
         error = ""
         if self._current is not None and not self._current.probe:
             with contextlib.suppress(asyncio.TimeoutError):  # not all kernels say that they begin
-                await asyncio.wait_for(self._current.begun.wait(), LAST_SECONDS)
+                await asyncio.wait_for(self._current.begun.wait(), BEGIN_SECONDS)
         if not self._id:
             error = "there is no kernel"
         else:
