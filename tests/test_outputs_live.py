@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.running import Lab, a_lab, at_rest, is_in, run, text_of, until_file
-from tests.socket_client import Follower, type_in
+from ot_jupyter.client import Document, connect
+from tests.running import Lab, a_lab, is_in, run, text_of, until_file
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -201,17 +202,24 @@ print('half \udc00 too')"""
 class Typist:
     """Somebody who types into a cell for as long as something else goes on."""
 
-    def __init__(self, follower: Follower, cell: str) -> None:
-        self.follower = follower
+    def __init__(self, document: Document, cell: str) -> None:
+        self.document = document
         self.cell = cell
         self.typed = 0
 
     async def type(self, until: asyncio.Event) -> None:
         """Each letter is acknowledged before the next is typed."""
         while not until.is_set():
-            await self.follower.submit(type_in(self.cell, 0, "x"))
+            self.document.cells[self.cell].edit(0, insert="x")
+            await self.document.acknowledged()
             self.typed += 1
             await asyncio.sleep(0.02)
+
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """Those of the cell that runs, as this client has them."""
+        shown: list[dict[str, Any]] = self.document.content["cells"]["c0"]["outputs"]
+        return shown
 
 
 def rss(pid: int) -> float:
@@ -223,8 +231,6 @@ async def flood(lab: Lab, code: str, typists: int = 1) -> tuple[str, list[Typist
     """Run a cell while others type and watch: the notebook, they, and MiB by which the server grew
     until the cell had ended."""
     path = lab.write(code, *["" for _ in range(typists)], "print('next')")
-    visits = [lab.visit(path, f"typist-{index}") for index in range(typists)]
-    people = [Typist(await one.__aenter__(), f"c{index + 1}") for index, one in enumerate(visits)]
     over = asyncio.Event()
     before = most = rss(lab.server.pid)
 
@@ -239,13 +245,15 @@ async def flood(lab: Lab, code: str, typists: int = 1) -> tuple[str, list[Typist
         assert {one["state"] for one in ended.values()} == {"ok"}, ended
         over.set()
 
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        people = []
+        for index in range(typists):  # clients that resume when they can't keep up
+            connection = await stack.enter_async_context(connect(lab.server.url, lab.server.token))
+            people.append(Typist(await connection.open(path), f"c{index + 1}"))
         await asyncio.gather(runs(), measure(), *(one.type(over) for one in people))
+        rev = max(one.document.rev for one in people)
         for one in people:
-            await one.follower.until(at_rest(one.follower))
-    finally:
-        for visit in visits:
-            await visit.__aexit__()
+            await one.document.until(lambda document: document.rev >= rev)
     assert all(one.typed > 0 for one in people)
     return path, people, most - before
 
@@ -259,15 +267,14 @@ async def test_20_000_lines_each_flushed_while_five_people_type(lab: Lab) -> Non
     assert [one["outputs"][0]["text"] for one in notebook["cells"][6:]] == [["next\n"]]
     for index, one in enumerate(people):
         assert "".join(notebook["cells"][index + 1]["source"]) == "x" * one.typed
-        shown = one.follower.document["cells"]["c0"]["outputs"]
-        assert shown == people[0].follower.document["cells"]["c0"]["outputs"]
+        assert one.outputs == people[0].outputs
 
 
 async def test_100_mb_of_prints_neither_stop_typing_nor_fill_memory(lab: Lab) -> None:
     code = "line = 'x' * 99\nfor i in range(10_000): print('\\n'.join([line] * 100))"
     path, (typist,), growth = await flood(lab, code)
     assert growth < GROWTH_MIB
-    (shown,) = typist.follower.document["cells"]["c0"]["outputs"]
+    (shown,) = typist.outputs
     assert len(shown["text"]) < 2**16
     assert shown["blobs"]["text"]["size"] == 100_000_000
     notebook = await lab.saved(path)

@@ -38,7 +38,8 @@ logger = logging.getLogger("ot_jupyter")
 
 ASK_SECONDS: Final = 0.1  # that what was printed before a question may take: on another socket
 RECOVER_SECONDS: Final = 0.5
-LAST_SECONDS: Final = 5.0  # that a kernel may take for its last word on a run, or its first
+SILENT_SECONDS: Final = 5.0  # so long nothing is heard of a run before the kernel is asked
+BEGIN_SECONDS: Final = 5.0  # that an interrupt waits for the kernel to begin with the run
 PASSWORD: Final = "········"
 
 DIED: Final = "the kernel died"
@@ -69,7 +70,13 @@ class _Current:
         self.state: str | None = None  # as the kernel's reply says
         self.idle = False
         self.failed = False  # an error was put out
-        self.probe = ""  # the question to a kernel that was found at it: its reply goes elsewhere
+        # What the kernel is asked behind the run, and whether the answer has come on both channels:
+        # then nothing more comes of the run.
+        self.probe = ""
+        self.answered = self.drained = False
+        self.heard = (
+            asyncio.get_running_loop().time()
+        )  # when the kernel last said something of the run
 
     def end(self, state: str, reason: str = "") -> None:
         self.begun.set()
@@ -77,30 +84,14 @@ class _Current:
             self.ended.set_result((state, reason))
 
     def look(self) -> None:
-        """It has ended when the reply has come and all output before it.
-
-        One of the two may never come: a kernel drops what it can't get rid of on iopub, and one
-        that is interrupted between two steps may not reply.
-        """
+        """It has ended when the reply has come and all output before it, or the answer to a later
+        question: replies can get lost, and go to another server if that asked for the run."""
         if self.idle and self.state is not None:
             self.end(self.state)
-        elif not self.probe:
-            asyncio.get_running_loop().call_later(LAST_SECONDS, self._give_up)
-
-    def _give_up(self) -> None:
-        if self.state is not None:
-            self.end(self.state)
-        elif self.failed:
-            self.end("error")
-        else:
-            self.end("lost", NO_REPLY)
-
-    def probed(self) -> None:
-        """The kernel has nothing to do any more. How it ended is known if that was heard."""
-        if self.idle:
-            self.end("error" if self.failed else "ok")
-        else:
-            self.end("lost", STOPPED)
+        elif self.answered and self.drained:
+            known = "error" if self.failed else "ok" if self.idle else ""
+            state = self.state or known or "lost"
+            self.end(state, NO_REPLY if state == "lost" else "")
 
 
 class LiveKernel:
@@ -346,6 +337,7 @@ class LiveKernel:
 
     async def look(self) -> None:
         """Notice a kernel that is gone. To be called now and then."""
+        self._probe()
         kernel = self._id
         if not kernel or await self._sessions.is_alive(kernel) or kernel != self._id:
             return
@@ -355,6 +347,15 @@ class LiveKernel:
         if self._current is not None:
             self._current.end("lost", reason)
         await self._lose(reason)
+
+    def _probe(self) -> None:
+        """Ask a kernel that is silent about its run for something else: when it answers, the run
+        has ended, whatever was not heard of it."""
+        current = self._current
+        if current is None or self._connection is None or current.probe:
+            return
+        if asyncio.get_running_loop().time() - current.heard > SILENT_SECONDS:
+            current.probe = self._connection.ask()
 
     # What is asked of the kernel itself.
 
@@ -400,7 +401,7 @@ class LiveKernel:
         error = ""
         if self._current is not None and not self._current.probe:
             with contextlib.suppress(asyncio.TimeoutError):  # not all kernels say that they begin
-                await asyncio.wait_for(self._current.begun.wait(), LAST_SECONDS)
+                await asyncio.wait_for(self._current.begun.wait(), BEGIN_SECONDS)
         try:
             await self._sessions.interrupt(self._id)
         except Exception as problem:  # noqa: BLE001 - whoever asked is told
@@ -419,6 +420,8 @@ class LiveKernel:
         parent = message["parent_header"].get("msg_id")
         current = self._current
         mine = current is not None and parent == current.run.name
+        if mine and current is not None:
+            current.heard = asyncio.get_running_loop().time()
         if channel == "iopub":
             self._heard_of(kind, message, current if mine else None)
         elif channel == "shell" and current is not None:
@@ -429,7 +432,8 @@ class LiveKernel:
                 current.state = _state_of(message["content"])
                 current.look()
             elif parent == current.probe:
-                current.probed()
+                current.answered = True
+                current.look()
         elif channel == "stdin" and kind == "input_request" and current is not None and mine:
             self._start(self._ask(current.run, message))
 
@@ -438,9 +442,8 @@ class LiveKernel:
         content = message["content"]
         if kind == "status":
             self._note_process(message["header"].get("session", ""))
-            if current is not None and content.get("execution_state") == "idle":
-                current.idle = True
-                current.look()
+            if content.get("execution_state") == "idle":
+                self._heard_idle(current, message["parent_header"].get("msg_id"))
         elif kind in ("comm_open", "comm_msg", "comm_close"):
             self.comms.take(message)
             self._tell(message)
@@ -455,6 +458,15 @@ class LiveKernel:
                 self._display.take(message)
             elif self._connection is not None:
                 self.comm("comm_msg", captured, [], uuid4().hex)
+
+    def _heard_idle(self, current: _Current | None, parent: str | None) -> None:
+        """The kernel has nothing more to say of what it was asked."""
+        if current is not None:
+            current.idle = True
+            current.look()
+        elif self._current is not None and parent == self._current.probe:
+            self._current.drained = True
+            self._current.look()
 
     def _take_next_input(self, run: Run, reply: Message) -> None:
         """Write what the kernel wants to be written: ``%load`` its cell, ``%recall`` the next."""

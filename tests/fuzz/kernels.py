@@ -43,12 +43,13 @@ class KernelProfile:
     stall: float = 0.0  # of a server's store, for up to half a minute
     away: float = 0.0  # the store fails for a while
     death: float = 0.0  # of a kernel
+    mute: float = 0.0  # a kernel's last words on a run get lost
     remote: bool = False  # kernels outlive their server
 
 
 KERNEL_PROFILES = {
     "kernel calm": KernelProfile(),
-    "kernel deaths": KernelProfile(death=0.06, away=0.03),
+    "kernel deaths": KernelProfile(death=0.06, away=0.03, mute=0.05),
     "kernel crashes": KernelProfile(servers=2, crash=0.05, death=0.02, away=0.02),
     "kernel stalls": KernelProfile(servers=3, stall=0.06, crash=0.02),
     "kernel remote": KernelProfile(servers=2, crash=0.06, stall=0.03, remote=True),
@@ -135,6 +136,7 @@ class SimKernel:
             run, code = await self.queue.get()
             if code == "?":  # it is asked whether it has nothing else to do
                 self.say("shell", "kernel_info_reply", run, {})
+                self.say("iopub", "status", run, {"execution_state": "idle"})
                 continue
             count += 1
             given = Given(self.process, run, code)
@@ -160,6 +162,8 @@ class SimKernel:
                 ("iopub", "status", {"execution_state": "idle"}),
             ]
             for channel, kind, content in chance.sample(said, 2):
+                if chance.random() < self.world.profile.mute:
+                    continue
                 self.say(channel, kind, run, content)
                 await asyncio.sleep(chance.choice((0.0, 0.02)))
 
