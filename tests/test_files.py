@@ -247,6 +247,20 @@ async def test_a_save_is_taken_back_outside_before_it_became_the_image(tmp_path:
         assert live.document["cells"]["c0"]["source"] == "a"
 
 
+async def test_ids_that_were_stripped_come_back_though_nothing_else_changed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.ipynb"
+    write(path, "a", "b")
+    async with sequencer_at(tmp_path, Uncertain()) as sequencer:
+        live = await sequencer.open("a.ipynb")
+        change(path, lambda notebook: [cell.update(id=f"n{cell.id}") for cell in notebook.cells])
+        while [cell.id for cell in nbformat.read(path, as_version=4).cells] != ["c0", "c1"]:
+            await asyncio.sleep(0.05)
+            await sequencer.flush(live)
+        assert live.document["order"] == ["c0", "c1"]
+
+
 def append(cell: str, length: int, text: str) -> dict[str, Any]:
     return {"op": "edit", "path": f"/cells/{cell}/source", "delta": [length, text]}
 

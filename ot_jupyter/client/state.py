@@ -178,8 +178,9 @@ class ClientDocument:
         fit the document as it is seen.
         """
         check_change(ops, notebook=is_notebook(self.document), from_client=True)
+        after = apply(self.document, ops)  # first: it refuses what does not fit
         inverse = invert(self.document, ops)
-        self.document = apply(self.document, ops)
+        self.document = after
         if undoable:
             self.undo_stack.record(inverse, of=of)
         last = self.pending[-1] if self.pending else None

@@ -595,6 +595,7 @@ class Projection:
             return False
         self.image, self.digest, self.image_rev = image, digest, rev
         self._projected = ""
+        self.saved = None  # the file may lack ids, though the state is the same
         return True
 
     # What people typed.

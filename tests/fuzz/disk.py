@@ -328,6 +328,7 @@ class DiskServer(Server):
         if disk.staged[name].stat != mine:  # replaced since: newer than what we hold
             disk.exchange(name)
             return Lost()
+        self.world.withdraw(disk.staged[name])
         return None
 
     def _resolve(self, request: Resolve) -> bool | None:
@@ -403,6 +404,12 @@ class DiskWorld(World):
         content = inode.content or inode.writing
         assert content is not None
         self.overwritten |= marks(content).keys()
+
+    def withdraw(self, inode: Inode) -> None:
+        """A save was put back, which takes microseconds, though here it is long enough for others
+        to read it. Who does, and writes it back much later, makes text stand twice: see
+        docs/operating.md."""
+        self.commits = [one for one in self.commits if one is not inode.content]
 
     def note_logged(self, entries: list[Entry]) -> None:
         super().note_logged(entries)
