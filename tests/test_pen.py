@@ -422,3 +422,27 @@ def test_who_waits_lets_others_go_first(desk: Desk) -> None:
     desk.work()
     assert [entry.client for entry in desk.core.read("doc", 0)] == ["first", "one", "late"]
     assert all(isinstance(verdict, Accepted) for verdict in verdicts)
+
+
+@pytest.mark.parametrize(("there", "kept"), [("aaa", ["newaaa"]), ("b newaaa", [])])
+def test_what_was_sent_and_is_nowhere_is_kept(there: str, kept: list[str]) -> None:
+    """The log has the change, but its cell had been removed then, and was brought back later."""
+    conflicts: list[Conflict] = []
+    client = ClientDocument("a.ipynb", "k", Events(conflict=conflicts.append))
+    opened = {
+        "type": "opened", "doc": "d", "kind": "notebook", "path": "a.ipynb", "epoch": "e",
+        "rev": 0, "hash": "h0", "since": 0, "entries": [], "n": 0, "document": DOCUMENT,
+    }  # fmt: skip
+    client.outgoing()
+    client.receive(opened)
+    client.edit(typing("a", "new"))
+    client.outgoing()
+    client.disconnected()
+    client.outgoing()
+    cells = {**DOCUMENT["cells"], "a": new_cell("code", there)}
+    client.receive(
+        {**opened, "rev": 9, "hash": "h9", "since": 9, "n": 1,
+         "document": {**DOCUMENT, "cells": cells}}
+    )  # fmt: skip
+    assert [one.cell["source"] for one in conflicts] == kept
+    assert client.document["cells"]["a"]["source"] == there

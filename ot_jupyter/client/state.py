@@ -447,10 +447,20 @@ class ClientDocument:
         state = self.confirmed
         for one in self.pending[:there]:
             state = apply(state, one.ops)
+        self._save_unseen(self.pending[:there], snapshot)
         del self.pending[:there]
         self._foreign(diff(state, snapshot), self.pending)
         self.confirmed = snapshot
         self.recent.clear()
+
+    def _save_unseen(self, sent: list[Pending], snapshot: Document) -> None:
+        """Keep the cells that we typed in, if what became of it was not seen here and the snapshot
+        lacks it: the cell may have been removed before, and have come back since."""
+        for cell_id, typed in _typed(sent).items():
+            theirs, cell = snapshot["cells"].get(cell_id), self.document["cells"].get(cell_id)
+            lacking = theirs is None or any(text not in theirs["source"] for text in typed)
+            if cell is not None and lacking:
+                self.events.conflict(Conflict(cell_id, cell))
 
     def _known_to_server(self, coming: set[int]) -> int:
         """How many of the first pending changes the server has, but not among those coming."""
@@ -575,6 +585,17 @@ def _added(ops: Change) -> dict[str, Cell]:
 def _replaces_a_cell(ops: Change) -> bool:
     added = {one["path"] for one in ops if one["op"] == "add"}
     return any(one["path"] in added for one in ops if one["op"] == "remove")
+
+
+def _typed(changes: list[Pending]) -> dict[str, list[str]]:
+    """The texts that changes insert into cells, by cell."""
+    found: dict[str, list[str]] = {}
+    for operation in (op for one in changes for op in one.ops):
+        where = segments(operation["path"])
+        if operation["op"] == "edit" and where[0] == "cells" and where[2] == "source":
+            texts = [part for part in operation["delta"] if isinstance(part, str)]
+            found.setdefault(where[1], []).extend(texts)
+    return found
 
 
 def _types_in(ops: Change, cell_id: str) -> bool:
