@@ -319,7 +319,12 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "a test": (
         [{"op": "test", "path": "/metadata", "value": {}}], "unknown_operation", "/ops/0/op",
     ),
-    "a run": ([{"op": "run", "path": "/cells/a"}], "unsupported", "/ops/0/op"),
+    "a run before the end": (
+        [{"op": "run", "path": "/cells/a"}, *type_in("a", 0, "x")], "not_canonical", "/ops/1/op",
+    ),
+    "write what is the server's": (
+        [{"op": "replace", "path": "/kernel", "value": {}}], "forbidden", "/ops/0/path",
+    ),
     "write the root": ([{"op": "replace", "path": "", "value": {}}], "not_writable", "/ops/0/path"),
     "write the cells": (
         [{"op": "replace", "path": "/cells", "value": {}}], "not_writable", "/ops/0/path",
@@ -504,7 +509,7 @@ async def test_offsets_count_code_points(scene: Scene) -> None:
 
 async def test_a_refused_change_is_refused_once(scene: Scene) -> None:
     """Its number is taken: a late duplicate of it is a repeat, whatever is in it."""
-    await scene.refused([{"op": "run", "path": "/cells/a"}])
+    await scene.refused([{"op": "replace", "path": "", "value": {}}])
     rev, hash = scene.bad.head
     fields = {"doc": scene.bad.doc, "n": scene.bad.n, "base": rev, "hash": hash}
     answer = await scene.one.ask("submit", "repeated", **fields, ops=type_in("a", 0, "x"))

@@ -26,6 +26,7 @@ logger = logging.getLogger("ot_jupyter")
 
 READY_SECONDS: Final = 60.0  # for a kernel to say its first word
 NUDGE_SECONDS: Final = 0.5  # between two attempts to make it say it
+INFO: Final = "info"  # told as the channel of the replies to what is asked at the beginning
 CHANNELS: Final = ("iopub", "shell", "stdin", "control")
 
 Message: TypeAlias = dict[str, Any]
@@ -144,11 +145,11 @@ class Connection:
             except (RuntimeError, zmq.ZMQError) as error:
                 logger.warning("ot_jupyter: the connection to a kernel broke: %s", error)
                 return
-            if message["parent_header"].get("msg_id") in self._nudges:
-                if name == "iopub":
-                    self._awake.set()
+            nudged = message["parent_header"].get("msg_id") in self._nudges
+            if nudged and name == "iopub":
+                self._awake.set()
                 continue
             try:
-                self._heard(name, message)
+                self._heard(INFO if nudged else name, message)
             except Exception:
                 logger.exception("ot_jupyter: a kernel's message failed")

@@ -26,10 +26,19 @@ from ..sequencer.log import LogUnavailable
 from ..sequencer.runs import execution_path
 from ..transforms import Document, Refused, pointer
 from . import execution
-from .connection import Connection, Message
+from .connection import INFO, Connection, Message
 from .display import Display
 from .execution import NOTHING, Proposal, Run, next_input, running_in
-from .register import STOPPED, given_up, noted, parting, with_spec, without_process, write_kernel
+from .register import (
+    STOPPED,
+    given_up,
+    noted,
+    parting,
+    with_metadata,
+    with_spec,
+    without_process,
+    write_kernel,
+)
 from .sessions import KernelUnavailable, Sessions
 from .widgets import Comms
 from .writer import Make, Ousted, Writer
@@ -303,6 +312,8 @@ class LiveKernel:
         connection = await self._sessions.connect(kernel, self._heard)
         self._id, self._connection = kernel, connection
         await self._new_process(id=kernel, name=connection.name)
+        spec = await self._sessions.describe(connection.name)
+        await self._writer.commit(partial(with_metadata, "kernelspec", spec))
 
     async def _new_process(self, **fields: str) -> None:
         generation = self._writer.generation + 1
@@ -434,6 +445,9 @@ class LiveKernel:
             elif parent == current.probe:
                 current.answered = True
                 current.look()
+        elif channel == INFO and kind == "kernel_info_reply":
+            language = message["content"].get("language_info")
+            self._start(self._write(partial(with_metadata, "language_info", language)))
         elif channel == "stdin" and kind == "input_request" and current is not None and mine:
             self._start(self._ask(current.run, message))
 
@@ -472,9 +486,9 @@ class LiveKernel:
         """Write what the kernel wants to be written: ``%load`` its cell, ``%recall`` the next."""
         for payload in reply.get("payload") or ():
             if payload.get("source") == "set_next_input" and type(payload.get("text")) is str:
-                self._start(self._write_input(partial(next_input, run, payload)))
+                self._start(self._write(partial(next_input, run, payload)))
 
-    async def _write_input(self, make: Make) -> None:
+    async def _write(self, make: Make) -> None:
         await self._writer.commit(make)
 
     def _note_process(self, process: str) -> None:

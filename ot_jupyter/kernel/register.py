@@ -10,8 +10,10 @@ from collections.abc import Set
 from typing import Any, Final
 
 from ..sequencer.live import utc_now
-from ..transforms import Change, Document
-from .execution import Proposal, abandon
+from ..transforms import Change, Document, pointer
+from ..transforms.values import MAX_DEPTH
+from .execution import NOTHING, Proposal, abandon
+from .messages import TooDeep, clean
 
 STOPPED: Final = "the server that ran the kernel was stopped"
 
@@ -47,6 +49,18 @@ def parting(reason: str, document: Document) -> Proposal:
     kernel["state"] = "none"
     expects = (*left.expects, (("kernel",), document["kernel"]))
     return Proposal([*left.ops, write_kernel(kernel)], expects)
+
+
+def with_metadata(field: str, value: object, document: Document) -> Proposal:
+    """What the kernel says of itself, as front ends write it into the notebook's metadata."""
+    if type(value) is not dict or not value or document["metadata"].get(field) == value:
+        return NOTHING
+    try:
+        value = clean(value, MAX_DEPTH - 2)
+    except TooDeep:
+        return NOTHING
+    path = pointer("metadata", field)
+    return Proposal([{"op": "replace", "path": path, "value": value}])
 
 
 def with_spec(spec: str, document: Document) -> Proposal:

@@ -48,6 +48,14 @@ class Sessions:
             raise KernelUnavailable(str(error)) from None
         return connection
 
+    async def describe(self, spec: str) -> dict[str, str]:
+        """A kernelspec as notebooks name it; empty if there is none."""
+        try:
+            found = await ensure_async(self._specs.get_kernel_spec(spec))
+        except (NoSuchKernel, KeyError, HTTPError):
+            return {}
+        return {"name": spec, "display_name": found.display_name, "language": found.language}
+
     def knows(self, kernel: str) -> bool:
         """Whether the server has the kernel, dead or alive."""
         return kernel in self._kernels

@@ -246,6 +246,9 @@ class SimSessions:
         self.kernels[kernel].hearers.append(connection)
         return connection
 
+    async def describe(self, spec: str) -> dict[str, str]:
+        return {"name": spec, "display_name": "Python 3", "language": "python"}
+
     def knows(self, kernel: str) -> bool:
         return kernel in self.kernels
 
