@@ -42,6 +42,15 @@ def edit(cell_id: str, *delta: Any, field: str = "source") -> Operation:
     return {"op": "edit", "path": f"/cells/{cell_id}/{field}", "delta": list(delta)}
 
 
+def grow(*delta: Any) -> Operation:
+    """An edit of the text of the first output."""
+    return edit("a", {"text": list(delta)}, field="outputs")
+
+
+def text_of(output: dict[str, Any], text: str) -> dict[str, Any]:
+    return {**output, "text": text}
+
+
 def write(path: str, value: Any) -> Operation:
     return {"op": "replace", "path": path, "value": value}
 
@@ -134,6 +143,23 @@ ROWS = [
         [edit("a", 3, [OUTPUT], field="outputs")],
         [edit("a", 2, [OTHER_OUTPUT], field="outputs")],
         {"/cells/a/outputs": [OUTPUT, OTHER_OUTPUT, OTHER_OUTPUT, OUTPUT]}),
+    Row("an item's text: the later goes left", grow(1, "E"), grow(1, "L"),
+        [grow(2, "E")], [grow(1, "L")],
+        {"/cells/a/outputs": [text_of(OUTPUT, "1LE"), OTHER_OUTPUT]}),
+    Row("the same delete in an item's text", grow(-1), grow(-1),
+        [], [], {"/cells/a/outputs": [text_of(OUTPUT, ""), OTHER_OUTPUT]}),
+    Row("an item's text that is cleared", grow(1, "E"), edit("a", -2, field="outputs"),
+        [], [edit("a", -2, field="outputs")], {"/cells/a/outputs": []}),
+    Row("a text in a cleared item", edit("a", -1, field="outputs"), grow(1, "L"),
+        [edit("a", -1, field="outputs")], [], {"/cells/a/outputs": [OTHER_OUTPUT]}),
+    Row("an item's text behind a new item", grow(1, "E"),
+        edit("a", [OTHER_OUTPUT], field="outputs"),
+        [edit("a", 1, {"text": [1, "E"]}, field="outputs")],
+        [edit("a", [OTHER_OUTPUT], field="outputs")],
+        {"/cells/a/outputs": [OTHER_OUTPUT, text_of(OUTPUT, "1E"), OTHER_OUTPUT]}),
+    same("texts of two items", grow(1, "E"),
+         edit("a", 1, {"text": [-1]}, field="outputs"),
+         {"/cells/a/outputs": [text_of(OUTPUT, "1E"), text_of(OTHER_OUTPUT, "")]}),
     # One register.
     Row("replace and replace: the later", write(A + "/k", 1), write(A + "/k", 2),
         [], [write(A + "/k", 2)], {A + "/k": 2}),
@@ -291,6 +317,7 @@ def restored(index: int = 0, **fields: Any) -> Operation:
 UNDOS = [
     Undo("an edit", edit("a", 3, "x"), restored(source="aaax")),
     Undo("outputs", edit("a", 1, -1, field="outputs"), restored(outputs=[OUTPUT])),
+    Undo("an output's text", grow(1, "x"), restored(outputs=[text_of(OUTPUT, "1x"), OTHER_OUTPUT])),
     Undo("a register", write(A + "/k/m", 2), restored(metadata={"k": {"m": 2}, "kk": 0})),
     Undo("a fixed field", write("/cells/a/cell_type", "raw"), restored(cell_type="raw")),
     Undo("a key that goes", unset(A + "/kk"), restored(metadata={"k": {"m": 1}})),
@@ -349,6 +376,11 @@ def one(name: str, operation: Any, code: str, pointer: str, **options: Any) -> R
 
 def bad_delta(name: str, delta: Any, code: str, pointer: str = "") -> Refusal:
     return one("delta: " + name, {**edit("a"), "delta": delta}, code, "/delta" + pointer)
+
+
+def bad_item_edit(name: str, part: Any, code: str, pointer: str = "") -> Refusal:
+    change = edit("a", part, field="outputs")
+    return one("edit of an item: " + name, change, code, "/delta/0" + pointer, from_client=False)
 
 
 def bad_value(name: str, value: Any, code: str, pointer: str = "") -> Refusal:
@@ -505,6 +537,19 @@ REFUSALS = [
         "/delta/1", from_client=False),
     one("delta of outputs: a bad value", edit("a", 1, [{}, {"k": 2**60}], field="outputs"),
         "bad_number", "/delta/1/1/k", from_client=False),
+    one("the edit of an item in a text", edit("a", {"text": ["x"]}), "wrong_type", "/delta/0"),
+    bad_item_edit("no text", {}, "wrong_type"),
+    bad_item_edit("another field", {"name": ["x"]}, "wrong_type"),
+    bad_item_edit("one field more", {"text": ["x"], "name": "n"}, "wrong_type"),
+    bad_item_edit("no delta", {"text": "x"}, "wrong_type", "/text"),
+    bad_item_edit("no effect", {"text": []}, "no_effect", "/text"),
+    bad_item_edit("a retain at the end", {"text": ["x", 1]}, "not_canonical", "/text/1"),
+    bad_item_edit("items", {"text": [["x"]]}, "wrong_type", "/text/0"),
+    bad_item_edit("the edit of an item", {"text": [{"text": ["x"]}]}, "wrong_type", "/text/0"),
+    bad_item_edit("half a surrogate pair", {"text": [1, HALF]}, "bad_text", "/text/1"),
+    bad_item_edit("no such length", {"text": [2**60, "x"]}, "bad_number", "/text/0"),
+    one("delta of outputs: a retain behind an edit", edit("a", {"text": ["x"]}, 1, field="outputs"),
+        "not_canonical", "/delta/1", from_client=False),
     # Values.
     bad_value("NaN", float("nan"), "bad_number"),
     bad_value("infinity", [float("inf")], "bad_number", "/0"),
@@ -532,6 +577,8 @@ REFUSALS = [
     one("new outputs", edit("a", [OUTPUT], field="outputs"), "forbidden", "/delta/0"),
     one("new outputs behind", edit("a", 1, [OUTPUT], -1, field="outputs"), "forbidden",
         "/delta/1"),
+    one("an edit of an output", grow(1, "x"), "forbidden", "/delta/0"),
+    one("a delete in an output", grow(-1), "forbidden", "/delta/0"),
     one("execution", write("/cells/a/execution", {}), "forbidden", "/path"),
     one("inside execution", write("/cells/a/execution/state", "ok"), "forbidden", "/path"),
     one("remove inside execution", unset("/cells/a/execution/state"), "forbidden", "/path"),
@@ -602,6 +649,8 @@ def check_accepted(algebra: ModuleType) -> None:
         algebra.check_change(change, notebook=True, from_client=True)
     by_server = [
         edit("a", [OUTPUT], field="outputs"),
+        edit("a", {"text": [1, "x"]}, {"text": [-1]}, [OUTPUT], field="outputs"),
+        edit("a", -1, {"text": [1, "x"]}, field="outputs"),
         write("/cells/a/execution", {"state": "ok"}),
         unset("/cells/a/execution/state"),
         with_value(add("x", 0), execution={"state": "ok"}),
@@ -693,6 +742,24 @@ MISFITS = [
     at_second("edit beyond the end", edit("a", 4, "x"), "out_of_range", "/delta"),
     at_second("delete beyond the end", edit("a", 1, -3), "out_of_range", "/delta"),
     at_second("outputs beyond the end", edit("a", -3, field="outputs"), "out_of_range", "/delta"),
+    at_second(
+        "an edit of no output",
+        edit("a", 2, {"text": ["x"]}, field="outputs"),
+        "out_of_range",
+        "/delta",
+    ),
+    at_second(
+        "an edit beyond an output's end",
+        edit("a", -1, {"text": [2, "x"]}, field="outputs"),
+        "out_of_range",
+        "/delta/1/text",
+    ),
+    at_second(
+        "an edit of an output without text",
+        edit("b", [OUTPUT], {"text": ["x"]}, field="outputs"),
+        "not_found",
+        "/delta/1/text",
+    ),
     at_second("a missing parent", write(A + "/z/k", 1), "not_found", "/path"),
     at_second("through a number", write(A + "/kk/k", 1), "not_found", "/path"),
     at_second("through null", write(A + "/null/k", 1), "not_found", "/path"),
@@ -708,6 +775,7 @@ def check_misfit(algebra: ModuleType, refusal: Refusal) -> None:
     keys: dict[str, Any] = {"null": None, "array": [{}], "string": "s"}
     document = deepcopy(NOTEBOOK)
     document["cells"]["a"]["metadata"].update(keys)
+    document["cells"]["b"]["outputs"].append({"output_type": "display_data", "data": {}})
     before = deepcopy(document)
     algebra.check_change(refusal.change, notebook=True, from_client=False)
     with pytest.raises(algebra.Refused) as caught:
@@ -768,6 +836,13 @@ def check_compose(algebra: ModuleType) -> None:
         ([edit("a", "x"), edit("a", -1)], []),
         ([edit("a", "xy"), edit("a", 1, -1)], [edit("a", "x")]),
         ([edit("a", 1, "x"), edit("a", "y")], [edit("a", "y", 1, "x")]),
+        ([grow(1, "x"), grow(2, "y")], [grow(1, "xy")]),
+        ([grow(1, "x"), grow(1, -1)], []),
+        ([grow(1, "x"), edit("a", -1, field="outputs")], [edit("a", -1, field="outputs")]),
+        (
+            [edit("a", [OUTPUT], field="outputs"), grow(1, "x")],
+            [edit("a", [text_of(OUTPUT, "1x")], field="outputs")],
+        ),
         ([write(A + "/k", 1), write(A + "/k", 2)], [write(A + "/k", 2)]),
         ([write(A + "/k", {}), write(A + "/k/m", 2)], [write(A + "/k", {"m": 2})]),
         ([write(A + "/k/m", 2), write(A + "/k", {})], None),
@@ -794,6 +869,7 @@ def check_invert(algebra: ModuleType) -> None:
     for operation, inverse in (
         (edit("a", 1, "xy", -1), [edit("a", 1, "a", -2)]),
         (edit("a", -1, field="outputs"), [edit("a", [OUTPUT], field="outputs")]),
+        (grow("x", -1), [grow("1", -1)]),
         (write(A + "/k", 1), [write(A + "/k", {"m": 1})]),
         (write(A + "/new", 1), [unset(A + "/new")]),
         (unset(A + "/k/m"), [write(A + "/k/m", 1)]),

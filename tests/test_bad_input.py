@@ -451,6 +451,10 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         [{"op": "edit", "path": "/cells/a/outputs", "delta": [[{"output_type": "stream"}]]}],
         "forbidden", "/ops/0/delta/0",
     ),
+    "an output's text of a client": (
+        [{"op": "edit", "path": "/cells/a/outputs", "delta": [{"text": ["x"]}]}],
+        "forbidden", "/ops/0/delta/0",
+    ),
     "execution of a client": (
         [{"op": "replace", "path": "/cells/a/execution", "value": {}}], "forbidden", "/ops/0/path",
     ),

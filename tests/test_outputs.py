@@ -357,14 +357,73 @@ def test_ours_are_found_again_by_equality_and_in_order() -> None:
     assert notebook.shown() == expected
 
 
-def test_a_clear_beside_our_change_keeps_what_changed() -> None:
-    notebook = Notebook().take(display("1"), stream("a"))
+def test_a_clear_beside_our_change_takes_the_stream_and_leaves_what_is_new() -> None:
+    notebook = Notebook().take(display("1", "x"), stream("a"))
     notebook.flush()
-    notebook.take(stream("b"), display("2"))
+    notebook.take(stream("b"), display("2"), display("3", "x"))
     notebook.flush([{"op": "edit", "path": "/cells/a/outputs", "delta": [-2]}])
-    assert notebook.shown() == [shown_stream("ab"), shown_display("2")]
+    assert notebook.shown() == [shown_display("3"), shown_display("2"), shown_display("3")]
     notebook.take(stream("c"))
-    assert notebook.shown()[2:] == [shown_stream("c")]
+    assert notebook.shown()[3:] == [shown_stream("c")]
+
+
+def test_a_stream_that_a_clear_took_goes_on_with_what_came_after() -> None:
+    notebook = Notebook().take(stream("a"))
+    notebook.flush()
+    notebook.take(stream("b"))
+    notebook.flush([{"op": "edit", "path": "/cells/a/outputs", "delta": [-1]}])
+    notebook.take(stream("c"))
+    assert notebook.shown() == [shown_stream("c")]
+
+
+# What is written of a stream that is shown already.
+
+
+def text_edits(flush: list[dict[str, Any]]) -> list[Any]:
+    """The edits of texts in a flush of one cell, which does nothing else but retain."""
+    (operation,) = flush
+    assert not any(isinstance(part, list) for part in operation["delta"])
+    return [part["text"] for part in operation["delta"] if isinstance(part, dict)]
+
+
+def test_a_stream_grows_by_what_is_new() -> None:
+    notebook = Notebook().take(display("x"), stream("one\n"))
+    notebook.flush()
+    notebook.take(stream("two\n"))
+    assert notebook.flush()[0]["delta"] == [1, {"text": [4, "two\n"]}]
+    for _ in range(3):  # and it is found again each time
+        notebook.take(stream("more\n"))
+        assert len(text_edits(notebook.flush())) == 1
+    assert notebook.shown()[1] == shown_stream("one\ntwo\n" + 3 * "more\n")
+
+
+def test_a_line_that_is_rewritten_is_all_that_is_written() -> None:
+    notebook = Notebook().take(stream("head\n 50%|##  | left\n", "stderr"), stream("10%|x |"))
+    notebook.flush()
+    notebook.take(stream("\r20%|xx|"))
+    assert text_edits(notebook.flush()) == [["20%|xx", -6]]
+    assert notebook.shown()[1] == shown_stream("20%|xx|")
+
+
+def test_of_a_stream_above_the_limit_only_the_end_is_written() -> None:
+    notebook = Notebook().take(stream("a line\n" * OUTPUT_LIMIT))
+    notebook.flush()
+    notebook.take(stream("".join(f"{number}\n" for number in range(3000))))
+    (edit,) = text_edits(notebook.flush())
+    assert edit[0] > HEAD - 1024
+    assert len(json.dumps(edit)) < 2 * TAIL
+    assert 0.03 < notebook.outputs.pause() < 0.1
+
+
+def test_who_of_two_equal_streams_grows_is_known() -> None:
+    notebook = Notebook().take(stream("1"), display("x"), stream("1"))
+    notebook.flush()
+    notebook.take(stream("2"))
+    notebook.flush()
+    notebook.edit([1, [shown_stream("12")]])
+    notebook.take(stream("3"))
+    texts = [output.get("text") for output in notebook.shown()]
+    assert texts == ["1", "12", None, "123"]
 
 
 def test_a_removed_cell_is_forgotten_and_may_come_back() -> None:
@@ -795,7 +854,7 @@ class Race:
                 place.open = None
                 place.items = [Shown(output, ours=False) for output in parked[name]]
         for place in self.reference.cells.values():
-            place.items = [item for item in place.items if item.changed or item not in gone]
+            place.items = [item for item in place.items if item not in gone]
         self.notebook.flush(meanwhile)
 
     def begin(self, cell: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from ..transforms import Change, Operation, segments
+from ..transforms import Change, Delta, Operation, segments
 
 MOST_TEXT = 60  # code points of a text that is quoted
 MOST_PARTS = 4  # operations of one entry that are told
@@ -100,22 +100,32 @@ def _execution(cell: str, value: dict[str, Any]) -> str:
 
 
 def _edited(operation: Operation, place: str) -> str:
-    delta = operation["delta"]
-    typed = "".join(part for part in delta if isinstance(part, str))
-    deleted = -sum(part for part in delta if isinstance(part, int) and part < 0)
+    typed, deleted = _typed(operation["delta"])
     done = [f"typed {quoted(typed)}"] if typed else []
     if deleted:
         done.append(f"deleted {counted(deleted, 'character')}")
     return " and ".join(done) + place
 
 
+def _typed(delta: Delta) -> tuple[str, int]:
+    """What an edit of a text inserts, and how much it deletes."""
+    typed = "".join(part for part in delta if isinstance(part, str))
+    return typed, -sum(part for part in delta if isinstance(part, int) and part < 0)
+
+
 def _put_out(operation: Operation, cell: str) -> str:
     delta = operation["delta"]
-    added = sum(len(part) for part in delta if not isinstance(part, int))
+    added = sum(len(part) for part in delta if isinstance(part, list))
+    texts = [_typed(part["text"]) for part in delta if isinstance(part, dict)]
+    printed = sum(len(typed) for typed, _ in texts)
+    if added:
+        return f"{cell} put out {counted(added, 'item')}"
+    if printed:
+        return f"{cell} put out {counted(printed, 'character')}"
+    if texts:
+        return f"{cell} took back {counted(sum(gone for _, gone in texts), 'character')}"
     removed = -sum(part for part in delta if isinstance(part, int) and part < 0)
-    if not added:
-        return f"cleared {counted(removed, 'output')} of {cell}"
-    return f"{cell} put out {counted(added, 'item')}"
+    return f"cleared {counted(removed, 'output')} of {cell}"
 
 
 def _written(operation: Operation, where: tuple[str, ...], of: str) -> str:

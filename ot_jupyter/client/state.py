@@ -567,7 +567,7 @@ def _is_kernels(operation: Operation) -> bool:
     """Whether an operation is one that only the server may write."""
     where = segments(operation["path"])
     if operation["op"] == "edit" and where[2:] == ("outputs",):
-        return any(isinstance(part, list) for part in operation["delta"])
+        return not all(isinstance(part, int) for part in operation["delta"])
     return where[0] == "kernel" or where[2:3] == ("execution",)
 
 

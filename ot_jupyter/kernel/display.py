@@ -57,29 +57,36 @@ class Display:
         while True:
             await self._dirty.wait()
             await asyncio.sleep(self._outputs.pause())
-            await self.flush()
+            async with self._one:
+                self._dirty.clear()
+                await self._flush()
+            if self._outputs.dirty:  # what comes meanwhile waits for the next time
+                self._dirty.set()
 
     async def flush(self) -> None:
-        """Commit what came so far."""
+        """Commit all that came so far."""
         async with self._one:
             self._dirty.clear()
-            outputs, live = self._outputs, self._writer.live
-            log, doc = live.log, live.ref.doc
-            sealed = outputs.take_sealed()
-            while outputs.dirty or sealed:
-                # In one go, without a pause: what is stored and what refers to it.
-                head, ops = live.head, outputs.changes(live.document)
-                blobs, spooled = outputs.take_blobs(), outputs.take_spooled()
-                sealed += outputs.take_sealed()
-                if blobs:
-                    await _patiently(partial(log.put_blobs, doc, blobs))
-                for name, data in spooled:
-                    await _patiently(partial(log.append_spool, doc, name, data))
-                for name in sealed:
-                    outputs.sealed(name, *await _patiently(partial(log.seal_spool, doc, name)))
-                sealed = []
-                if not await self._writer.put_out(ops, head):
-                    logger.warning("ot_jupyter: outputs of %s came too late", live.ref.path)
+            await self._flush()
+            while self._outputs.dirty:
+                await self._flush()
+
+    async def _flush(self) -> None:
+        outputs, live = self._outputs, self._writer.live
+        log, doc = live.log, live.ref.doc
+        # In one go, without a pause: what is stored and what refers to it.
+        head, ops = live.head, outputs.changes(live.document)
+        blobs, spooled, sealed = (
+            outputs.take_blobs(), outputs.take_spooled(), outputs.take_sealed()
+        )  # fmt: skip
+        if blobs:
+            await _patiently(partial(log.put_blobs, doc, blobs))
+        for name, data in spooled:
+            await _patiently(partial(log.append_spool, doc, name, data))
+        for name in sealed:
+            outputs.sealed(name, *await _patiently(partial(log.seal_spool, doc, name)))
+        if not await self._writer.put_out(ops, head):
+            logger.warning("ot_jupyter: outputs of %s came too late", live.ref.path)
 
     async def seal_leftovers(self) -> None:
         """What an earlier owner had begun to keep of long streams is theirs for ever."""

@@ -6,7 +6,8 @@ bar, the frames of an animation) is gone.
 
 What is in the document is the truth: people clear outputs, remove cells and bring them back while
 a kernel prints. So nothing is assumed about a place. An output of ours is found by identity, or,
-after the document was rebuilt from bytes, by equality; if it is not found, others have removed it.
+after its text was edited in place or the document was rebuilt from bytes, by equality; if it is not
+found, others have removed it.
 
 The driver's order for one flush, without a pause in between: :meth:`Outputs.changes`,
 :meth:`Outputs.take_blobs`, :meth:`Outputs.take_spooled`, :meth:`Outputs.take_sealed`. Then it
@@ -25,6 +26,7 @@ import orjson
 from ..transforms import Delta, Document, Operation, pointer
 from ..transforms.blobs import OUTPUT_LIMIT, detach
 from ..transforms.delta import canonical
+from ..transforms.diff import common_prefix, common_suffix
 from . import messages
 from .messages import Malformed, Output
 from .printed import Printed
@@ -32,6 +34,7 @@ from .printed import Printed
 PAUSE: Final = 0.03  # seconds between flushes
 LONGEST_PAUSE: Final = 0.5
 LOG_RATE: Final = 1_000_000  # bytes a second that a flood may write into the log
+TAIL_RATE: Final = 100_000  # … of which to show the end of what is not shown in full
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ class _Item:
     display: str | None = None  # the display_id
     blobs: dict[str, bytes] = field(default_factory=dict)  # not handed out yet
     shown: Output | None = None  # what is in the document
+    copied: bool = False  # whether it has an equal output, not this very one
 
     def value(self) -> Output:
         if self.printed is not None:
@@ -56,7 +60,7 @@ class _Item:
         return self.output
 
     def mark(self, shown: Output) -> None:
-        self.shown = shown
+        self.shown, self.copied = shown, False
         if self.printed is not None:
             self.printed.mark()
 
@@ -92,6 +96,7 @@ class Outputs:
         self._to_seal: dict[str, Printed] = {}
         self._number = 0
         self._written = 0  # bytes, by the last changes
+        self._tails = 0  # bytes of them that show the end of what is not shown in full
 
     # What the driver tells.
 
@@ -147,9 +152,10 @@ class Outputs:
         return bool(self._dirty)
 
     def pause(self) -> float:
-        """Seconds to wait before the next flush, so that a growing output, which is written anew
-        each time, does not fill the log."""
-        return max(PAUSE, min(LONGEST_PAUSE, self._written / LOG_RATE))
+        """Seconds to wait before the next flush, so that outputs which are written anew each time
+        don't fill the log."""
+        wanted = max(self._written / LOG_RATE, self._tails / TAIL_RATE)
+        return max(PAUSE, min(LONGEST_PAUSE, wanted))
 
     def changes(self, document: Document) -> list[Operation]:
         """The operations that make the document show what was taken, which counts as shown now.
@@ -158,6 +164,7 @@ class Outputs:
         submission; the next call comes after its verdict.
         """
         operations: list[Operation] = []
+        self._tails = 0
         for cell in self._dirty.values():
             present = document["cells"].get(cell.id)
             if present is None:
@@ -356,6 +363,7 @@ class Outputs:
     def _delta(self, cell: _Cell, outputs: list[Output]) -> Delta:
         """The edit of the cell's outputs that shows its changed items."""
         changed = sorted(cell.changed, key=_order)
+        _meet_copies(cell, outputs)
         places = {} if cell.cleared else self._find(cell, changed, outputs)
         replaced: dict[int, _Item] = {}
         added: list[_Item] = []
@@ -378,9 +386,9 @@ class Outputs:
         parts: Delta = [kept - len(outputs)]
         at = 0
         for place in sorted(replaced):
-            output = self._show(replaced[place], outputs[place])
-            if output is not outputs[place]:
-                parts += [place - at, [output], -1]
+            change = self._show_again(replaced[place], outputs[place])
+            if change:
+                parts += [place - at, *change]
                 at = place + 1
         parts += [kept - at, [self._show(item) for item in added]]
         cell.changed.clear()
@@ -397,6 +405,19 @@ class Outputs:
         self._blobs.update(item.blobs)
         item.blobs = {}
         return output
+
+    def _show_again(self, item: _Item, present: Output) -> Delta:
+        """The parts that make what is there into what the item is now; none if it is that."""
+        output = self._show(item, present)
+        if output is present:
+            return []
+        if item.printed is None or not _differs_in_text(present, output):
+            return [[output], -1]
+        item.copied = True
+        text = _rewritten(present["text"], output["text"])
+        if item.printed.large:
+            self._tails += len(orjson.dumps(text))
+        return [{"text": text}]
 
     def _find(self, cell: _Cell, changed: list[_Item], outputs: list[Output]) -> dict[_Item, int]:
         """Where in the document the changed items are that it has."""
@@ -454,6 +475,37 @@ class Outputs:
 
 def _order(item: _Item) -> int:
     return item.number
+
+
+def _meet_copies(cell: _Cell, outputs: list[Output]) -> None:
+    """Take for ours what came of edits in place: it is equal, and nearly always the last one."""
+    copied = sorted((item for item in cell.items if item.copied), key=_order, reverse=True)
+    if not copied:
+        return
+    taken = {id(item.shown) for item in cell.items if not item.copied}
+    for item in copied:
+        item.copied = False
+        for output in reversed(outputs):
+            if output == item.shown and id(output) not in taken:
+                item.shown = output
+                taken.add(id(output))
+                break
+
+
+def _differs_in_text(old: Output, new: Output) -> bool:
+    """Whether two outputs are streams that differ in nothing but the text."""
+    return (
+        old["output_type"] == "stream"
+        and isinstance(old["text"], str)
+        and {**old, "text": new["text"]} == new
+    )
+
+
+def _rewritten(old: str, new: str) -> Delta:
+    """The delta between two texts of a stream: it grows, or its end is another."""
+    start = common_prefix(old, new)
+    end = common_suffix(old[start:], new[start:])
+    return canonical([start, new[start : len(new) - end], start + end - len(old)])
 
 
 def _is_open_stream(output: Output) -> bool:

@@ -301,7 +301,7 @@ def _check_edit(operation: Operation, field: str, level: int, from_client: bool)
             if field == "outputs":
                 if from_client:
                     raise Refused("forbidden", "outputs are the kernel's", f"/{index}")
-                if any(type(item) is not dict for item in part):
+                if type(part) is list and any(type(item) is not dict for item in part):
                     raise Refused("wrong_type", "an output is an object", f"/{index}")
             try:
                 check_value(part, level)

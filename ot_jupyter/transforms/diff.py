@@ -251,7 +251,7 @@ def diff_text(old: str, new: str) -> Delta:
     Not always the shortest one: it keeps words and lines together where they belong together.
     """
     limit = min(len(old), len(new))
-    prefix, suffix = _common_prefix(old, new), _common_suffix(old, new)
+    prefix, suffix = common_prefix(old, new), common_suffix(old, new)
     if prefix + suffix >= limit:
         return _one_piece(old, new, prefix)
     # Whole lines: where within a line a change begins is the business of the levels below.
@@ -281,7 +281,7 @@ def _one_piece(old: str, new: str, at: int) -> Delta:
     return canonical([at, new[at : at + size] if grows else -size])
 
 
-def _common_prefix(a: str, b: str) -> int:
+def common_prefix(a: str, b: str) -> int:
     """How many characters at the start are equal: halving, as comparing slices is fast."""
     low, high = 0, min(len(a), len(b))
     while low < high:
@@ -293,7 +293,8 @@ def _common_prefix(a: str, b: str) -> int:
     return low
 
 
-def _common_suffix(a: str, b: str) -> int:
+def common_suffix(a: str, b: str) -> int:
+    """How many characters at the end are equal."""
     low, high = 0, min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2
@@ -351,8 +352,8 @@ def _words(old: str, new: str) -> list[Match]:
 def _characters(old: str, new: str) -> list[Match]:
     """Letters, where the two are similar: in unrelated words some letters are always equal."""
     total, shorter = len(old) + len(new), min(len(old), len(new))
-    prefix = _common_prefix(old, new)
-    suffix = min(_common_suffix(old, new), shorter - prefix)
+    prefix = common_prefix(old, new)
+    suffix = min(common_suffix(old, new), shorter - prefix)
     edges = [(0, 0, prefix), (len(old) - suffix, len(new) - suffix, suffix)]
     if prefix + suffix == shorter:
         return edges

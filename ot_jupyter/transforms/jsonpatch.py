@@ -907,7 +907,8 @@ def _differences(
 
 
 def _project_outputs(place: str, held: list[Json], delta: Delta) -> list[dict[str, Any]]:
-    """The patch of an edit of a code cell's outputs: items are replaced, then added or removed."""
+    """The patch of an edit of a code cell's outputs: items are replaced, then added or removed;
+    of an item that is edited, its text is replaced."""
     if delta == [-len(held)]:
         return [{"op": "replace", "path": place, "value": []}] if _shown_outputs(held) else []
     patch: list[dict[str, Any]] = []
@@ -917,6 +918,14 @@ def _project_outputs(place: str, held: list[Json], delta: Delta) -> list[dict[st
         if isinstance(part, int) and part > 0:
             at += len(_shown_outputs(held[done : done + part]))
             done += part
+            continue
+        if type(part) is dict:
+            items = held[done : done + 1]
+            edited = apply_delta(items, [part])
+            for was, value in zip(_shown_outputs(items), _shown_outputs(edited), strict=True):
+                patch += _differences(place + pointer(at), was, value, 0)
+                at += 1
+            done += 1
             continue
         old: list[Json] = []
         if isinstance(part, int):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 from ot_jupyter.transforms import Change, Delta, Document, Operation, segments
 
-# Sequences: a delta is a set of deleted elements and an insert in some of the gaps.
+# Sequences: a delta is a set of deleted elements, an insert in some of the gaps, and edits of the
+# texts of some items.
 
 
 def is_canonical(delta: Delta) -> bool:
     """No empty and no adjacent like parts, insert before delete, no retain at the end."""
     kinds = ""
     for part in delta:
+        if isinstance(part, dict):
+            if part.keys() != {"text"} or not is_canonical(part["text"]):
+                return False
+            kinds += "e"
+            continue
         if isinstance(part, bool) or not isinstance(part, int | str | list) or not part:
             return False
         kinds += "i" if not isinstance(part, int) else "r" if part > 0 else "d"
@@ -21,40 +27,58 @@ def is_canonical(delta: Delta) -> bool:
     return bool(kinds) and kinds[-1] != "r" and not any(pair in kinds for pair in forbidden)
 
 
-def taken_apart(delta: Delta) -> tuple[set[int], dict[int, Any], int]:
-    """The deleted elements, the inserts by gap, and how far the delta reaches."""
+class Parts(NamedTuple):
+    """The deleted elements, the inserts by gap, the edits of texts by item, and how far the delta
+    reaches."""
+
+    deleted: set[int]
+    inserts: dict[int, Any]
+    edits: dict[int, Delta]
+    reach: int
+
+
+def taken_apart(delta: Delta) -> Parts:
     deleted: set[int] = set()
     inserts: dict[int, Any] = {}
+    edits: dict[int, Delta] = {}
     at = 0
     for part in delta:
+        if isinstance(part, dict):
+            edits[at] = part["text"]
+            at += 1
+            continue
         if not isinstance(part, int):
             inserts[at] = inserts[at] + part if at in inserts else part
             continue
         if part < 0:
             deleted.update(range(at, at - part))
         at += abs(part)
-    return deleted, inserts, at
+    return Parts(deleted, inserts, edits, at)
 
 
 def edited(sequence: Any, *deltas: Delta) -> Any:
     """The sequence after concurrent edits, the earliest committed first: what any of them deletes
-    is gone, and in each gap the later ones' inserts stand left."""
+    is gone, and in each gap the later ones' inserts stand left. So it is in the text of an item."""
     parts = [taken_apart(delta) for delta in deltas]
-    assert all(reach <= len(sequence) for _, _, reach in parts)
+    assert all(part.reach <= len(sequence) for part in parts)
     result = sequence[:0]
     for gap in range(len(sequence) + 1):
-        for _, inserts, _ in reversed(parts):
-            result = result + inserts.get(gap, sequence[:0])
-        if not any(gap in deleted for deleted, _, _ in parts):
-            result = result + sequence[gap : gap + 1]
+        for part in reversed(parts):
+            result = result + part.inserts.get(gap, sequence[:0])
+        if any(gap in part.deleted for part in parts):
+            continue
+        kept = sequence[gap : gap + 1]
+        if edits := [part.edits[gap] for part in parts if gap in part.edits]:
+            kept = [{**kept[0], "text": edited(kept[0]["text"], *edits)}]
+        result = result + kept
     return result
 
 
 def caret(offset: int, delta: Delta) -> int:
     """Where a caret stands after an edit: left of what comes in at its own place."""
-    deleted, inserts, _ = taken_apart(delta)
-    kept = sum(element not in deleted for element in range(offset))
-    return kept + sum(len(insert) for gap, insert in inserts.items() if gap < offset)
+    parts = taken_apart(delta)
+    kept = sum(element not in parts.deleted for element in range(offset))
+    return kept + sum(len(insert) for gap, insert in parts.inserts.items() if gap < offset)
 
 
 # The order of the cells: gaps are counted in the list of those that neither side touches.

@@ -105,7 +105,7 @@ def random_object(chance: Chance, depth: int = 2) -> dict[str, Any]:
 
 
 def random_output(chance: Chance) -> dict[str, Any]:
-    text = pick(chance, LETTERS)
+    text = pick(chance, LETTERS) + random_text(chance, 2)
     if seldom(chance, 2):
         return {"output_type": "display_data", "data": {"text/plain": text}, "metadata": {}}
     return {"output_type": "stream", "name": "stdout", "text": text}
@@ -241,11 +241,35 @@ def _text_delta(chance: Chance, text: str) -> Delta:
 def _outputs_delta(chance: Chance, outputs: list[Any], profile: Profile) -> Delta:
     if not profile.server:  # a client may only clear
         return [-len(outputs)]
-    return random_delta(
+    delta = random_delta(
         chance,
         len(outputs),
         lambda: [random_output(chance) for _ in range(1 + chance.randrange(2))],
     )
+    return with_edits(chance, delta, outputs) if chance.randrange(2) else delta
+
+
+def with_edits(chance: Chance, delta: Delta, outputs: list[Any]) -> Delta:
+    """The delta, which also edits the text of some of the outputs that it keeps."""
+    reach = sum(abs(part) for part in delta if isinstance(part, int))
+    result: Delta = []
+    at = 0
+    for part in [*delta, len(outputs) - reach]:
+        if not isinstance(part, int) or part < 0:
+            result.append(part)
+            at -= part if isinstance(part, int) else 0
+            continue
+        for item in outputs[at : at + part]:
+            if type(item.get("text")) is str and chance.randrange(2):
+                result.append({"text": _text_delta(chance, item["text"])})
+            elif result and type(result[-1]) is int and result[-1] > 0:
+                result[-1] += 1
+            else:
+                result.append(1)
+        at += part
+    if type(result[-1]) is int and result[-1] > 0:
+        result.pop()
+    return result
 
 
 def _random_write(chance: Chance, document: Document, profile: Profile) -> Operation:

@@ -11,6 +11,8 @@ Covered, always for every ordered pair (earlier, later), so both roles:
   lists that differ only in names are one case;
 - every pair of canonical deltas on texts of up to 3 letters with inserts of one letter: transform,
   compose with every delta that can follow, invert, and every caret;
+- the same for deltas on lists of up to 2 items that keep, remove or edit each item, in several
+  ways;
 - every pair of writes to registers of a small tree, and of batches of two on a smaller one, where
   also every three are composed.
 """
@@ -244,6 +246,109 @@ def test_single_deltas() -> None:
 
 def test_composed_deltas() -> None:
     check_composed_deltas(transforms, 3)
+
+
+# Items whose texts are edited.
+
+ITEM: dict[str, Any] = {"output_type": "stream", "name": "stdout", "text": "ab"}
+
+
+def item_deltas(items: list[Any], side: str, inserts: bool) -> Iterator[Delta]:
+    """Every canonical delta that keeps, removes or edits each item, in some ways that depend on
+    the text; with ``inserts`` also with those of one item."""
+    for fates in product(*(item_fates(item["text"], side) for item in items)):
+        kept = [fate != -1 for fate in fates]
+        gaps = [gap for gap in range(len(items) + 1) if gap == 0 or kept[gap - 1]]
+        for chosen in product((False, True) if inserts else (False,), repeat=len(gaps)):
+            inserted = {gap for gap, choice in zip(gaps, chosen, strict=True) if choice}
+            delta: Delta = []
+            for gap in range(len(items) + 1):
+                if gap in inserted:
+                    delta.append([{**ITEM, "text": f"{side}{gap}"}])
+                if gap < len(items):
+                    fate = fates[gap]
+                    last = delta[-1] if delta else None
+                    if isinstance(last, int) and isinstance(fate, int) and last * fate > 0:
+                        delta[-1] += fate
+                    else:
+                        delta.append(fate)
+            if delta and isinstance(delta[-1], int) and delta[-1] > 0:
+                delta.pop()
+            if delta:
+                yield delta
+
+
+def item_fates(text: str, side: str) -> list[Any]:
+    edits: list[Delta] = [[side]]
+    if text:
+        edits += [[-1], [len(text), side]]
+    return [1, -1, *({"text": edit} for edit in edits)]
+
+
+def check_item_pairs(algebra: ModuleType, most: int) -> None:
+    module = algebra.delta
+    for length in range(most + 1):
+        items = [ITEM] * length
+        for earlier, later in product(item_deltas(items, "P", True), item_deltas(items, "w", True)):
+            expected = edited(items, earlier, later)
+            over_later = module.transform_delta(earlier, later, False)
+            over_earlier = module.transform_delta(later, earlier, True)
+            for delta in (over_later, over_earlier):
+                assert not delta or is_canonical(delta)
+            assert module.apply_delta(edited(items, later), over_later) == expected
+            assert module.apply_delta(edited(items, earlier), over_earlier) == expected
+        assert items == [{**ITEM, "text": "ab"}] * length
+
+
+def check_single_item_deltas(algebra: ModuleType, most: int) -> None:
+    module = algebra.delta
+    loose = [1, {"text": ["a", "b", 0]}, {"text": [1, "", 2]}, [ITEM]]
+    assert module.canonical(loose) == [1, {"text": ["ab"]}, 1, [ITEM]]
+    for length in range(most + 1):
+        items = [ITEM] * length
+        for delta in item_deltas(items, "P", True):
+            after = edited(items, delta)
+            module.check_delta(delta, list)
+            assert module.canonical(delta) == delta
+            assert module.apply_delta(items, delta) == after
+            inverse = module.invert_delta(items, delta)
+            assert is_canonical(inverse)
+            assert module.apply_delta(after, inverse) == items
+            assert module.invert_delta(after, inverse) == delta
+            for offset in range(length + 1):
+                assert module.position_in_delta(offset, delta) == caret(offset, delta)
+
+
+def check_composed_item_deltas(algebra: ModuleType, most: int, inserts: tuple[bool, bool]) -> None:
+    """``inserts``: whether there are some in the first delta, and in the second."""
+    module = algebra.delta
+    for length in range(most + 1):
+        items = [ITEM] * length
+        for first in item_deltas(items, "P", inserts[0]):
+            before = repr(first)
+            between = edited(items, first)
+            for second in item_deltas(between, "w", inserts[1]):
+                composed = module.compose_delta(first, second)
+                assert not composed or is_canonical(composed)
+                assert module.apply_delta(items, composed) == edited(between, second)
+            back = module.invert_delta(items, first)
+            composed = module.compose_delta(first, back)
+            assert not composed or is_canonical(composed)
+            assert module.apply_delta(items, composed) == items
+            assert repr(first) == before
+
+
+def test_item_pairs() -> None:
+    check_item_pairs(transforms, 2)
+
+
+def test_single_item_deltas() -> None:
+    check_single_item_deltas(transforms, 3)
+
+
+def test_composed_item_deltas() -> None:
+    check_composed_item_deltas(transforms, 1, inserts=(True, True))
+    check_composed_item_deltas(transforms, 2, inserts=(False, True))
 
 
 # Registers.

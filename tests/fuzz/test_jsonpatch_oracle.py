@@ -47,6 +47,7 @@ from .strategies import (
     random_text,
     random_value,
     seldom,
+    with_edits,
 )
 
 Patch = list[dict[str, Any]]
@@ -446,6 +447,8 @@ def outputs_go_both_ways(chance: Chance) -> None:
         "metadata": {},
     }
     delta = random_delta(chance, len(outputs), output)
+    if chance.randrange(2):
+        delta = with_edits(chance, delta, outputs)
     change = [{"op": "edit", "path": "/cells/a/outputs", "delta": delta}]
     after = apply(document, change)
     patch = project_entry(document, change)

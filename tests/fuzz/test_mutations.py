@@ -43,6 +43,10 @@ def quick_checks() -> Iterator[Check]:
     yield partial(exhaustive.check_delta_pairs, most=2)
     yield partial(exhaustive.check_single_deltas, most=2)
     yield partial(exhaustive.check_composed_deltas, most=2)
+    yield partial(exhaustive.check_item_pairs, most=1)
+    yield partial(exhaustive.check_single_item_deltas, most=2)
+    yield partial(exhaustive.check_composed_item_deltas, most=1, inserts=(True, False))
+    yield partial(exhaustive.check_composed_item_deltas, most=2, inserts=(False, False))
     yield exhaustive.check_register_pairs
     yield exhaustive.check_register_batches
     yield partial(exhaustive.check_one_over_batch, most=1)
