@@ -725,6 +725,10 @@ EDIT = {"op": "edit", "path": "/cells/a/source", "delta": [11, "3"]}
             ],
         ),
         (
+            {"op": "edit", "path": "/cells/a/outputs", "delta": [2, {"text": ["x"]}]},
+            [op("replace", "/cells/0/outputs/2/text", "x2")],
+        ),
+        (
             {"op": "edit", "path": "/cells/a/outputs", "delta": [-3]},
             [op("replace", "/cells/0/outputs", [])],
         ),
