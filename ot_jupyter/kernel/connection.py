@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from queue import Empty
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
@@ -27,6 +28,9 @@ logger = logging.getLogger("ot_jupyter")
 READY_SECONDS: Final = 60.0  # for a kernel to say its first word
 NUDGE_SECONDS: Final = 0.5  # between two attempts to make it say it
 INFO: Final = "info"  # told as the channel of the replies to what is asked at the beginning
+# At most so long a channel is waited for in one go. ZeroMQ tells of a message once; if that goes by
+# unheard, as after a reconnect, nobody would ever look again.
+LISTEN_SECONDS: Final = 0.5
 CHANNELS: Final = ("iopub", "shell", "stdin", "control")
 
 Message: TypeAlias = dict[str, Any]
@@ -138,7 +142,9 @@ class Connection:
     async def _listen(self, name: str, channel: Any) -> None:
         while True:
             try:
-                message = await channel.get_msg()
+                message = await channel.get_msg(timeout=LISTEN_SECONDS)
+            except Empty:
+                continue
             except (ValueError, KeyError, TypeError) as error:  # no message, or forged
                 logger.warning("ot_jupyter: a kernel's message can't be read: %s", error)
                 continue

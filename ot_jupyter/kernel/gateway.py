@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from queue import Empty
 from typing import Any, Final
 
 from jupyter_client.jsonutil import json_default
@@ -46,9 +47,12 @@ class Channel:
         """Send a message, if the gateway can be reached now; else it is lost, as messages are."""
         self._client.send({**message, "channel": self._name})
 
-    async def get_msg(self) -> Message:
-        """The next message."""
-        return await self.came.get()
+    async def get_msg(self, timeout: float) -> Message:
+        """The next message. Raises ``queue.Empty`` after ``timeout`` seconds."""
+        try:
+            return await asyncio.wait_for(self.came.get(), timeout)
+        except asyncio.TimeoutError:
+            raise Empty from None
 
 
 class GatewayChannels:

@@ -250,7 +250,7 @@ class Kernels:
         kernels = list(self._owned.values())
         self._owned.clear()
         await asyncio.gather(*(one.close(STOPPED) for one in kernels), return_exceptions=True)
-        self.sessions.close()
+        await self.sessions.close()
 
 
 def _asked_in(live: LiveDocument, entries: list[Entry]) -> Iterator[Run | Request]:

@@ -82,6 +82,7 @@ class _Current:
         # What the kernel is asked behind the run, and whether the answer has come on both channels:
         # then nothing more comes of the run.
         self.probe = ""
+        self.found = False  # at it, by a server that did not ask for it: the reply goes elsewhere
         self.answered = self.drained = False
         self.heard = (
             asyncio.get_running_loop().time()
@@ -98,8 +99,8 @@ class _Current:
         if self.idle and self.state is not None:
             self.end(self.state)
         elif self.answered and self.drained:
-            known = "error" if self.failed else "ok" if self.idle else ""
-            state = self.state or known or "lost"
+            known = "ok" if self.found and self.idle else "lost"
+            state = self.state or ("error" if self.failed else known)
             self.end(state, NO_REPLY if state == "lost" else "")
 
 
@@ -229,7 +230,7 @@ class LiveKernel:
             current.end("lost", STOPPED)
         else:
             # It answers when it has nothing else to do: then the run has ended.
-            current.probe = self._connection.ask()
+            current.probe, current.found = self._connection.ask(), True
         await self._finish(running, *await current.ended)
 
     async def _run(self, run: Run) -> None:

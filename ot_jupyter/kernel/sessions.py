@@ -32,6 +32,7 @@ class Sessions:
         self._kernels = kernels
         self._specs = specs
         self._context = make_context()
+        self._begun: set[asyncio.Task[Any]] = set()
         self._starting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def connect(self, kernel: str, heard: Heard) -> Connection:
@@ -82,9 +83,7 @@ class Sessions:
                     return kernel
                 await self._forget(path)
                 await self._check(spec)
-                session = await self._sessions.create_session(
-                    path=path, name=path.rpartition("/")[2], type="notebook", kernel_name=spec
-                )
+                session = await self._begin(path, spec)
             except KernelUnavailable:
                 raise
             except HTTPError as error:
@@ -94,6 +93,17 @@ class Sessions:
                 raise KernelUnavailable(f"the kernel did not start: {error}") from error
             started: str = session["kernel"]["id"]
             return started
+
+    async def _begin(self, path: str, spec: str | None) -> Any:
+        """A session with a new kernel. Once begun it goes on, whoever asked: jupyter_server can't
+        end a kernel whose start was broken off, and then not itself."""
+        work = self._sessions.create_session(
+            path=path, name=path.rpartition("/")[2], type="notebook", kernel_name=spec
+        )
+        task = asyncio.ensure_future(work)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return await asyncio.shield(task)
 
     async def find(self, path: str, kernel: str) -> bool:
         """Whether a kernel of an earlier server lives; if so it is the path's from now on."""
@@ -141,8 +151,9 @@ class Sessions:
             name = new.rpartition("/")[2]
             await self._sessions.update_session(session["id"], path=new, name=name)
 
-    def close(self) -> None:
-        """Let go of all connections."""
+    async def close(self) -> None:
+        """Let go of all connections, when no kernel is about to start any more."""
+        await asyncio.gather(*self._begun, return_exceptions=True)
         self._context.destroy(linger=0)
 
     async def _check(self, spec: str | None) -> None:

@@ -271,7 +271,7 @@ class SimSessions:
     async def moved(self, old: str, new: str) -> None:
         pass
 
-    def close(self) -> None:
+    async def close(self) -> None:
         pass
 
 
