@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import logging
-from queue import Empty
 from typing import Any, Final
 
 from jupyter_client.jsonutil import json_default
@@ -48,11 +47,8 @@ class Channel:
         self._client.send({**message, "channel": self._name})
 
     async def get_msg(self, timeout: float) -> Message:
-        """The next message. Raises ``queue.Empty`` after ``timeout`` seconds."""
-        try:
-            return await asyncio.wait_for(self.came.get(), timeout)
-        except asyncio.TimeoutError:
-            raise Empty from None
+        """The next message, whenever it comes: nothing can be missed here."""
+        return await self.came.get()
 
 
 class GatewayChannels:

@@ -93,6 +93,11 @@ class _Current:
         if not self.ended.done():
             self.ended.set_result((state, reason))
 
+    def drain(self) -> None:
+        """Nothing more comes."""
+        self.drained = True
+        self.look()
+
     def look(self) -> None:
         """It has ended when the reply has come and all output before it, or the answer to a later
         question: replies can get lost, and go to another server if that asked for the run."""
@@ -446,6 +451,8 @@ class LiveKernel:
             elif parent == current.probe:
                 current.answered = True
                 current.look()
+                if current.found:  # what it said when nobody listened may be lost, its end too
+                    asyncio.get_running_loop().call_later(SILENT_SECONDS, current.drain)
         elif channel == INFO and kind == "kernel_info_reply":
             language = message["content"].get("language_info")
             self._start(self._write(partial(with_metadata, "language_info", language)))
@@ -480,8 +487,7 @@ class LiveKernel:
             current.idle = True
             current.look()
         elif self._current is not None and parent == self._current.probe:
-            self._current.drained = True
-            self._current.look()
+            self._current.drain()
 
     def _take_next_input(self, run: Run, reply: Message) -> None:
         """Write what the kernel wants to be written: ``%load`` its cell, ``%recall`` the next."""

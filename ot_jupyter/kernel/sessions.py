@@ -53,9 +53,13 @@ class Sessions:
         """A kernelspec as notebooks name it; empty if there is none."""
         try:
             found = await ensure_async(self._specs.get_kernel_spec(spec))
-        except (NoSuchKernel, KeyError, HTTPError):
+            told = found if isinstance(found, dict) else found.to_dict()  # a gateway's is plain
+            told = told.get("spec", told)
+            named = {"display_name": told["display_name"], "language": told["language"]}
+        except Exception as error:  # noqa: BLE001 - no run has to wait for a name
+            logger.info("ot_jupyter: no description of the kernel %r: %s", spec, error)
             return {}
-        return {"name": spec, "display_name": found.display_name, "language": found.language}
+        return {"name": spec, **named}
 
     def knows(self, kernel: str) -> bool:
         """Whether the server has the kernel, dead or alive."""
