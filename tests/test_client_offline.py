@@ -164,11 +164,11 @@ async def test_what_is_typed_while_the_server_is_dead_arrives_once(server: Serve
             for number in range(15):
                 cell.append(f"{life}a{number} ")
                 await asyncio.sleep(0)
-            server.kill()  # with some of it acknowledged, some on its way, some waiting
-            await offline(document)
-            assert document.unsaved
+            server.kill()  # with some of it acknowledged, perhaps, some on its way, some waiting
             for number in range(15):
                 cell.append(f"{life}b{number} ")
+            await offline(document)
+            assert document.unsaved
             document.cells["c1"].move(0)
             document.undo()
             await start(server)

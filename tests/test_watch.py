@@ -37,6 +37,7 @@ async def test_whoever_waits_for_the_watch_to_end_can_be_cancelled(tmp_path: Pat
     with pytest.raises(asyncio.CancelledError):
         await task
     await watch.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}  # one that is left keeps the process
 
 
 async def test_a_folder_that_is_not_there_is_no_error(tmp_path: Path) -> None:

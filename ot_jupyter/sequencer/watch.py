@@ -39,18 +39,19 @@ class Watch:
 
     async def close(self) -> None:
         """Watch nothing any more."""
-        task, self._task = self._task, None
         self._folders = frozenset()
         self._stop.set()
-        if task is not None:
-            await asyncio.wait({task})  # whoever is cancelled while he waits here is cancelled
+        if self._task is not None:
+            # Whoever is cancelled while he waits here is cancelled, and the next waits again: a
+            # task that the loop ends before leaves a thread which no process ends with.
+            await asyncio.wait({self._task})
+            self._task = None
 
     async def _watch(self) -> None:
         try:
             async for changes in awatch(
                 *self._folders, recursive=False, watch_filter=None, step=GATHER_MILLISECONDS // 2,
                 debounce=GATHER_MILLISECONDS, stop_event=self._stop, rust_timeout=500,
-                raise_interrupt=False,
             ):  # fmt: skip
                 self._changed({path for _, path in changes})
         except (OSError, RuntimeError) as error:
