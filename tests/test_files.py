@@ -332,6 +332,15 @@ def test_what_was_made_from_what_is_told_by_what_is_new() -> None:
     assert is_nearer(image.document, image, save)
 
 
+def test_what_was_made_from_what_is_told_though_no_cell_is_known_again() -> None:
+    """Tools moved, renamed and rewrote the cells while every server was down."""
+    image = Image(book(a="import os", b="print(1)"))
+    save = Image(book(a="import os", b="print(17)"))
+    found = book(x="print ( 17 ) and more of them", y="from os import path as p")
+    assert is_nearer(found, save, image)
+    assert not is_nearer(found, image, save)
+
+
 async def test_nobody_is_served_before_there_is_an_image(tmp_path: Path) -> None:
     """Else what is written outside before there is one would be taken for a save."""
     path, log = tmp_path / "a.ipynb", Uncertain()

@@ -13,6 +13,7 @@ over one where servers stall and crash between any two steps and others write wh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -97,12 +98,25 @@ def _packed(found: Document, base: Image) -> tuple[Image, bytes]:
 def is_nearer(found: Document, one: Image, other: Image) -> bool:
     """Whether ``found`` was rather made from ``one`` than from ``other``: whether less of it had to
     be made up."""
+    pieces = _pieces(found)
 
-    def distance(base: Image) -> tuple[int, int]:
+    def distance(base: Image) -> tuple[int, int, int]:
         change = diff(base.document, as_image(found, base).document)
-        return sum(map(_size_of_new, change)), len(orjson.dumps(change))
+        # Pieces tell where cells are not known again, moved, renamed and edited as they are.
+        strange = (pieces - _pieces(base.document)).total()
+        return sum(map(_size_of_new, change)), strange, len(orjson.dumps(change))
 
     return distance(one) < distance(other)
+
+
+def _pieces(document: Document) -> Counter[str]:
+    """All that is typed in a document, in pieces of one and of three code points."""
+    holders = document["cells"].values() if is_notebook(document) else [document]
+    found = Counter[str]()
+    for text in (holder["source"] for holder in holders):
+        found.update(text)
+        found.update(text[at : at + 3] for at in range(len(text) - 2))
+    return found
 
 
 def _size_of_new(op: Operation) -> int:
