@@ -1,0 +1,2 @@
+export * from './transforms/index.js';
+export * from './client/index.js';
