@@ -12,3 +12,7 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     from .extension import OtJupyter
 
     return [{"module": "ot_jupyter.extension", "app": OtJupyter}]
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    return [{"src": "labextension", "dest": "ot-jupyter"}]

@@ -1,0 +1,86 @@
+/**
+ * The documents that this window has open live: for each one the session with the server, the
+ * shared model that JupyterLab shows, and what keeps the two equal.
+ */
+
+import { YFile, YNotebook } from '@jupyter/ydoc';
+import { Signal, type ISignal } from '@lumino/signaling';
+import type { Connection, Session } from 'ot-jupyter-core';
+
+import { FileBinding, NotebookBinding } from './binding/index.js';
+import { addFirstCell } from './first.js';
+import { People } from './people.js';
+
+/** One document that is open live. */
+export interface LiveDocument {
+  readonly session: Session;
+  readonly model: YNotebook | YFile;
+  readonly binding: NotebookBinding | FileBinding;
+  readonly people: People;
+}
+
+/** See the module. */
+export class LiveDocuments {
+  constructor(private readonly connection: Connection) {}
+
+  /** Emitted when a document has another path than before. */
+  get renamed(): ISignal<this, { from: string; to: string }> {
+    return this._renamed;
+  }
+
+  /** A new shared model of a notebook; it is filled when the document has come. */
+  openNotebook(path: string): YNotebook {
+    const model = new YNotebook({ disableDocumentWideUndoRedo: true });
+    const session = this.connection.open(path, { kind: 'notebook' });
+    this.add({ session, model, binding: new NotebookBinding(session, model), people: new People(session) });
+    session.ready.then(
+      () => addFirstCell(session),
+      () => undefined // whoever asked for the content is told
+    );
+    return model;
+  }
+
+  /** A new shared model of a text file; it is filled when the document has come. */
+  openFile(path: string): YFile {
+    const model = new YFile();
+    const session = this.connection.open(path, { kind: 'text' });
+    this.add({ session, model, binding: new FileBinding(session, model), people: new People(session) });
+    return model;
+  }
+
+  /** The document of a shared model, null if that is not live. */
+  of(model: object): LiveDocument | null {
+    return this.open.get(model) ?? null;
+  }
+
+  /** The document of a path, null if there is none. */
+  at(path: string): LiveDocument | null {
+    for (const live of this.open.values()) {
+      if (live.session.path === path) {
+        return live;
+      }
+    }
+    return null;
+  }
+
+  private add(live: LiveDocument): void {
+    this.open.set(live.model, live);
+    let path = live.session.path;
+    const stop = live.session.subscribe(() => {
+      const from = path;
+      path = live.session.path;
+      if (from !== path) {
+        this._renamed.emit({ from, to: path });
+      }
+    });
+    live.model.disposed.connect(() => {
+      stop();
+      this.open.delete(live.model);
+      live.binding.dispose();
+      live.session.dispose();
+    });
+  }
+
+  private readonly open = new Map<object, LiveDocument>();
+  private readonly _renamed = new Signal<this, { from: string; to: string }>(this);
+}
