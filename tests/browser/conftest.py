@@ -78,6 +78,8 @@ def join(browser: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> It
 
     yield make
     for person in people:
+        if person.closed:
+            continue
         if getattr(request.node, "failed", False):
             picture = tmp_path / f"{person.name}.png"
             person.screenshot(picture)

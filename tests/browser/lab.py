@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 from tests.server_process import ServerProcess
+
+from .line import Line
 
 # As `jupyter lab` does, but without a module that takes seconds to import, and is there for the
 # check of a format that no schema of Jupyter's names.
@@ -41,9 +45,9 @@ class LabProcess(ServerProcess):
             "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
         ]  # fmt: skip
 
-    def address(self, path: str) -> str:
-        """Where a browser opens a document."""
-        return f"{self.url}/{self.root_url}/{path}?token={self.token}"
+    def address(self, path: str, url: str | None = None) -> str:
+        """Where a browser opens a document, by the server's own URL or another one."""
+        return f"{url or self.url}/{self.root_url}/{quote(path)}?token={self.token}"
 
 
 class NotebookProcess(LabProcess):
@@ -76,6 +80,8 @@ class Person:
     def __init__(self, browser: Browser, lab: LabProcess, name: str) -> None:
         self.name = name
         self.lab = lab
+        self.line = Line(lab.port)
+        self.closed = False
         self.context: BrowserContext = browser.new_context(
             viewport={"width": 1100, "height": 800},
             permissions=["clipboard-read", "clipboard-write"],
@@ -88,7 +94,7 @@ class Person:
 
     def open(self, path: str) -> Person:
         """Open a document by its address, and wait until it is live."""
-        self.page.goto(self.lab.address(path))
+        self.page.goto(self.lab.address(path, self.line.url))
         self.wait_status("Live", "Read only")
         return self
 
@@ -170,16 +176,29 @@ class Person:
             "([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments]
         )
 
+    def cut(self) -> None:
+        """Cut the line of this browser, in the middle of whatever is on it."""
+        self.line.cut()
+
+    def mend(self) -> None:
+        self.line.mend()
+
+    def mend_at_reload(self, path: str) -> None:
+        """Leave the page while the network is cut, and come back when it is there again."""
+        self.page.goto("about:blank")
+        self.mend()
+        self.open(path)
+
     def screenshot(self, path: Path | str) -> None:
         self.page.screenshot(path=str(path))
 
     def close(self) -> None:
+        self.closed = True
         self.context.close()
+        self.line.close()
 
 
 def _json(value: Any) -> str:
-    import json
-
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

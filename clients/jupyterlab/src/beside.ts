@@ -1,6 +1,10 @@
 /** Other extensions that make notebooks live. */
 
-import { EditorExtensionRegistry, ybinding, type IEditorExtensionRegistry } from '@jupyterlab/codemirror';
+import {
+  EditorExtensionRegistry,
+  ybinding,
+  type IEditorExtensionRegistry
+} from '@jupyterlab/codemirror';
 import { PageConfig } from '@jupyterlab/coreutils';
 import type { IYText } from '@jupyter/ydoc';
 

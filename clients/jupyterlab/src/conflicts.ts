@@ -20,10 +20,10 @@ class ConflictWidget extends Widget {
       'While you were away, the place that you typed in was removed. Your text is kept here:'
     );
     const kept = document.createElement('pre');
-    kept.textContent = conflict.text;
+    kept.textContent = conflict.cell.source;
     kept.tabIndex = 0;
     const copy = button(trans.__('Copy'), () => {
-      Clipboard.copyToSystem(conflict.text);
+      Clipboard.copyToSystem(conflict.cell.source);
       copy.textContent = trans.__('Copied');
     });
     const close = button(trans.__('Put away'), () => this.dispose());

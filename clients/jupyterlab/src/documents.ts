@@ -32,7 +32,12 @@ export class LiveDocuments {
   openNotebook(path: string): YNotebook {
     const model = new YNotebook({ disableDocumentWideUndoRedo: true });
     const session = this.connection.open(path, { kind: 'notebook' });
-    this.add({ session, model, binding: new NotebookBinding(session, model), people: new People(session) });
+    this.add({
+      session,
+      model,
+      binding: new NotebookBinding(session, model),
+      people: new People(session)
+    });
     session.ready.then(
       () => addFirstCell(session),
       () => undefined // whoever asked for the content is told
@@ -44,7 +49,12 @@ export class LiveDocuments {
   openFile(path: string): YFile {
     const model = new YFile();
     const session = this.connection.open(path, { kind: 'text' });
-    this.add({ session, model, binding: new FileBinding(session, model), people: new People(session) });
+    this.add({
+      session,
+      model,
+      binding: new FileBinding(session, model),
+      people: new People(session)
+    });
     return model;
   }
 

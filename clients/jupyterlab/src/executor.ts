@@ -1,11 +1,7 @@
 /** Every way to run a cell asks the server to run it. */
 
 import { Dialog, Notification, showDialog, type ISessionContext } from '@jupyterlab/apputils';
-import {
-  KernelError,
-  runCell,
-  type INotebookCellExecutor
-} from '@jupyterlab/notebook';
+import { KernelError, runCell, type INotebookCellExecutor } from '@jupyterlab/notebook';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { isNotebook, type Run, type Session } from 'ot-jupyter-core';
 
@@ -138,7 +134,7 @@ function errorOf(run: Run): KernelError {
   const { ename, evalue, traceback } = (error ?? {}) as Record<string, unknown>;
   return new KernelError({
     status: 'error',
-    execution_count: run.execution_count ?? 0,
+    execution_count: run.executionCount ?? 0,
     ename: String(ename ?? run.state),
     evalue: String(evalue ?? run.reason),
     traceback: Array.isArray(traceback) ? traceback.map(String) : [],

@@ -3,7 +3,7 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { IToolbarWidgetRegistry, ICommandPalette } from '@jupyterlab/apputils';
 import { EditorExtensionRegistry, IEditorExtensionRegistry } from '@jupyterlab/codemirror';
-import { URLExt } from '@jupyterlab/coreutils';
+import { PageConfig, URLExt } from '@jupyterlab/coreutils';
 import type { DocumentWidget } from '@jupyterlab/docregistry';
 import { IEditorWidgetFactory, type FileEditorFactory } from '@jupyterlab/fileeditor';
 import {
@@ -32,6 +32,7 @@ import { PresenceBar } from './presence.js';
 import { followPrompts } from './prompts.js';
 import { LiveContents, PROVIDER } from './provider.js';
 import { share } from './share.js';
+import { followRights } from './rights.js';
 import { StatusItem } from './status.js';
 import { ILiveDocuments } from './tokens.js';
 
@@ -73,7 +74,7 @@ const documents: JupyterFrontEndPlugin<LiveDocuments> = {
           return token === '' ? url : `${url}?token=${encodeURIComponent(token)}`;
         },
         webSocket: url => new server.WebSocket(url),
-        store: indexedDbStore(`ot-jupyter ${server.baseUrl}`)
+        store: indexedDbStore(`ot-jupyter ${server.baseUrl} ${PageConfig.getOption('hubUser')}`)
       })
     );
     const drive = (app.serviceManager.contents as ContentsManager).defaultDrive;
@@ -145,6 +146,7 @@ const cells: JupyterFrontEndPlugin<void> = {
                 followPrompts(panel, found, trans),
                 followQuestions(panel, found, trans),
                 followConflicts(panel, found, trans),
+                followRights(panel, found),
                 followKernel(panel.sessionContext, found)
               ];
         return new DisposableDelegate(() => stops.forEach(stop => stop()));
@@ -153,7 +155,10 @@ const cells: JupyterFrontEndPlugin<void> = {
     app.docRegistry.addWidgetExtension('Editor', {
       createNew: widget => {
         const found = shownIn(widget, live);
-        const stop = found === null ? () => undefined : followConflicts(widget as DocumentWidget, found, trans);
+        const stop =
+          found === null
+            ? () => undefined
+            : followConflicts(widget as DocumentWidget, found, trans);
         return new DisposableDelegate(stop);
       }
     });

@@ -1,6 +1,6 @@
-/** What people are called, and which colour they have. */
+/** How people are shown: by name, initials or picture, and colour. */
 
-import type { Json, Presence, Session } from 'ot-jupyter-core';
+import { nameOf, type Json, type Presence, type Session } from 'ot-jupyter-core';
 
 /** Somebody, as shown. `colour` is a CSS colour that white text can be read on. */
 export interface Person {
@@ -13,29 +13,18 @@ export interface Person {
 
 const COLOURS = 8;
 
-/** The text of the first of these fields of a user that has one. */
-function field(user: Json, ...keys: string[]): string | null {
-  if (user === null || typeof user !== 'object' || Array.isArray(user)) {
-    return null;
-  }
-  for (const key of keys) {
-    const value = user[key];
-    if (typeof value === 'string' && value !== '') {
-      return value;
-    }
-  }
-  return null;
-}
-
-/** What to call a user; `otherwise` if nothing is known. */
-export function nameOf(user: Json, otherwise: string): string {
-  return field(user, 'display_name', 'name', 'username') ?? otherwise;
+function field(user: Presence['user'], key: string): string | null {
+  const value: Json | undefined = user[key];
+  return typeof value === 'string' && value !== '' ? value : null;
 }
 
 function initialsOf(name: string): string {
   const words = name.split(/\s+/).filter(word => word !== '');
   const letters = [words[0], words.length > 1 ? words[words.length - 1] : undefined];
-  return letters.map(word => (word === undefined ? '' : [...word][0])).join('').toUpperCase();
+  return letters
+    .map(word => (word === undefined ? '' : [...word][0]))
+    .join('')
+    .toUpperCase();
 }
 
 function hash(text: string): number {
@@ -55,8 +44,8 @@ export class People {
 
   /** Everybody else who is here, by name. */
   get here(): { person: Person; presence: Presence }[] {
-    const all = [...this.session.others].map(([client, presence]) => ({
-      person: this.person(client, presence.user),
+    const all = [...this.session.others.values()].map(presence => ({
+      person: this.person(presence),
       presence
     }));
     for (const client of this.colours.keys()) {
@@ -67,8 +56,8 @@ export class People {
     return all.sort((a, b) => a.person.name.localeCompare(b.person.name));
   }
 
-  private person(client: string, user: Json): Person {
-    const name = nameOf(user, client);
+  private person({ client, user }: Presence): Person {
+    const name = nameOf({ client, user });
     return {
       client,
       name,

@@ -88,7 +88,9 @@ export class PresenceBar extends Widget {
           where < 0
             ? person.name
             : this.trans.__('%1 is in cell %2. Click to follow.', person.name, where + 1);
-        button.title = followed ? this.trans.__('You follow %1. Click to stop.', person.name) : words;
+        button.title = followed
+          ? this.trans.__('You follow %1. Click to stop.', person.name)
+          : words;
         button.setAttribute('aria-label', button.title);
         button.setAttribute('aria-pressed', String(followed));
         button.onclick = () => {
@@ -102,7 +104,8 @@ export class PresenceBar extends Widget {
 
   /** Bring the cell of who is followed into view. */
   private keepUp(): void {
-    const presence = this.followed === null ? undefined : this.live.session.others.get(this.followed);
+    const presence =
+      this.followed === null ? undefined : this.live.session.others.get(this.followed);
     if (presence === undefined) {
       this.followed = null;
       return;
@@ -141,7 +144,10 @@ function showInCell(cell: Cell, people: Person[], trans: TranslationBundle): voi
     node.className = 'ot-CellPeople';
     node.dataset['people'] = key;
     node.setAttribute('role', 'note');
-    node.setAttribute('aria-label', trans.__('Here: %1', people.map(({ name }) => name).join(', ')));
+    node.setAttribute(
+      'aria-label',
+      trans.__('Here: %1', people.map(({ name }) => name).join(', '))
+    );
     node.title = node.getAttribute('aria-label') ?? '';
     node.append(...people.map(person => badge(person, 'span')));
     cell.node.append(node);

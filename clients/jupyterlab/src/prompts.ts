@@ -23,17 +23,35 @@ export function describeRun(execution: Execution, place: number, trans: Translat
   const who = text(execution, 'user');
   switch (execution['state']) {
     case 'queued':
-      return trans.__('Asked for by %1 %2. Number %3 in the queue.', who, ago(execution, 'asked'), place);
+      return trans.__(
+        'Asked for by %1 %2. Number %3 in the queue.',
+        who,
+        ago(execution, 'asked'),
+        place
+      );
     case 'running':
       return trans.__('Asked for by %1. Running since %2.', who, clock(execution, 'started'));
     case 'ok':
       return trans.__('Run by %1 %2, in %3.', who, ago(execution, 'ended'), took(execution, trans));
     case 'error':
-      return trans.__('Run by %1 %2, and failed after %3.', who, ago(execution, 'ended'), took(execution, trans));
+      return trans.__(
+        'Run by %1 %2, and failed after %3.',
+        who,
+        ago(execution, 'ended'),
+        took(execution, trans)
+      );
     case 'aborted':
-      return trans.__('Asked for by %1, and not run to its end: %2.', who, text(execution, 'reason'));
+      return trans.__(
+        'Asked for by %1, and not run to its end: %2.',
+        who,
+        text(execution, 'reason')
+      );
     case 'lost':
-      return trans.__('Asked for by %1; how it ended is not known: %2.', who, text(execution, 'reason'));
+      return trans.__(
+        'Asked for by %1; how it ended is not known: %2.',
+        who,
+        text(execution, 'reason')
+      );
     default:
       return '';
   }
@@ -62,7 +80,9 @@ function ago(execution: Execution, key: string): string {
 function took(execution: Execution, trans: TranslationBundle): string {
   const [from, to] = [Date.parse(text(execution, 'started')), Date.parse(text(execution, 'ended'))];
   const seconds = Math.max(0, to - from) / 1000;
-  return Number.isNaN(seconds) ? '?' : trans.__('%1 s', seconds < 10 ? seconds.toFixed(2) : Math.round(seconds));
+  return Number.isNaN(seconds)
+    ? '?'
+    : trans.__('%1 s', seconds < 10 ? seconds.toFixed(2) : Math.round(seconds));
 }
 
 /** Keeps the prompts of a notebook up to date. Returns how to stop it. */

@@ -12,7 +12,8 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 export function linkTo(path: string): string {
   const base = PageConfig.getBaseUrl();
   const encoded = URLExt.encodeParts(path);
-  const notebook7 = PageConfig.getOption('retroPage') !== '' || PageConfig.getOption('notebookPage') !== '';
+  const notebook7 =
+    PageConfig.getOption('retroPage') !== '' || PageConfig.getOption('notebookPage') !== '';
   const link = notebook7
     ? URLExt.join(base, isNotebookPath(path) ? 'notebooks' : 'edit', encoded)
     : URLExt.join(base, PageConfig.getOption('appUrl') || 'lab', 'tree', encoded);

@@ -3,11 +3,10 @@
 import { Dialog, showDialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
-import type { Session } from 'ot-jupyter-core';
+import { nameOf, type Presence, type Session } from 'ot-jupyter-core';
 
 import type { LiveDocument } from './documents.js';
 import { oncePerFrame } from './frames.js';
-import { nameOf } from './people.js';
 
 /** So long an edit may be on its way before it is said, in ms: else the words would flicker. */
 const SAVING_MS = 600;
@@ -143,7 +142,8 @@ export class StatusItem extends Widget {
     const telling = tell(session, this.trans);
     const problem = session.fileProblem;
     const mood = problem === null ? telling.mood : 'bad';
-    const words = problem === null ? telling.label : this.trans.__('%1, not in the file', telling.label);
+    const words =
+      problem === null ? telling.label : this.trans.__('%1, not in the file', telling.label);
     this._said = mood;
     this.node.dataset['mood'] = mood;
     if (this.node.textContent !== words) {
@@ -168,7 +168,7 @@ function details({ session, people }: LiveDocument, trans: TranslationBundle): W
     [trans.__('Document'), session.path],
     [trans.__('Revision'), `${session.rev} (${session.hash})`],
     [trans.__('Not yet saved'), trans._n('%1 edit', '%1 edits', session.unsaved)],
-    [trans.__('You are'), nameOf(session.user, trans.__('nobody in particular'))],
+    [trans.__('You are'), nameOf({ client: session.client, user: session.user as Presence['user'] })],
     [trans.__('Also here'), names.length === 0 ? trans.__('nobody') : names.join(', ')]
   ];
   if (session.fileProblem !== null) {
