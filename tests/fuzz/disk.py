@@ -58,7 +58,7 @@ class DiskProfile(Profile):
     full: float = 0.0  # the disk, for a while
     acts: tuple[str, ...] = (
         "edit", "edit", "edit", "in place", "checkout", "checkout", "commit", "commit", "strip",
-        "reorder", "touch", "remove", "format",
+        "double", "reorder", "touch", "remove", "format",
     )  # fmt: skip
 
 
@@ -467,6 +467,12 @@ class DiskWorld(World):
                 "cells": {names[name]: cell for name, cell in content["cells"].items()},
                 "order": [names[name] for name in content["order"]],
             }
+        if act == "double":  # copied with its id: its reader gives the second one another
+            order, copy_id = list(content["order"]), f"d{self.rng.randrange(10**9)}"
+            at = self.rng.randrange(len(order))
+            order.insert(at + 1, copy_id)
+            cells = {**content["cells"], copy_id: content["cells"][order[at]]}
+            return {**content, "cells": cells, "order": order}
         if act == "reorder":
             order = list(content["order"])
             self.rng.shuffle(order)
@@ -520,12 +526,15 @@ class DiskWorld(World):
         assert self.disk.file is not None
         assert self.disk.file.content is not None
         before, after = marks(self.disk.file.content), marks(content)
-        for mark in before.keys() - after.keys():
-            self.fate[mark] = False
+        for mark in before - after:
+            self.fate[mark] = mark in after
             self.outside_deleted.add(mark)
-        for mark in after.keys() - before.keys():
-            self.fate[mark] = True
-            self.outside_restored[mark] += 1
+        for mark, more in (after - before).items():
+            if mark not in before:
+                self.fate[mark] = True
+                self.outside_restored[mark] += 1
+                more -= 1
+            self.outside_copied[mark] += more
 
     def _write(self, content: Document) -> None:
         self.disk.file = self.disk.new(content)
@@ -549,8 +558,8 @@ class DiskWorld(World):
         for mark, there in sorted(self.fate.items()):
             name = f"{ord(mark):x}, written outside"
             restored = sum(one.restored[mark] for one in self.clients)
-            allowed = self.outside_restored[mark] + restored + bool(restored)
-            if counts[mark] > max(1, allowed):
+            allowed = max(1, self.outside_restored[mark] + restored + bool(restored))
+            if counts[mark] > allowed + self.outside_copied[mark]:
                 raise Violation(f"doubled: {name}, stands {counts[mark]} times")
             if there and not counts[mark] and mark not in deleted | self.overwritten:
                 if cells.get(mark) in removed and mark in self.logged:

@@ -109,6 +109,7 @@ class World:
         # What programs that write the file did: nothing, in this world.
         self.outside_deleted: set[str] = set()
         self.outside_restored: Counter[str] = Counter()
+        self.outside_copied: Counter[str] = Counter()
         self.servers = [self.server_class(self, f"s{i}") for i in range(self.profile.servers)]
         self.clients = [Client(self, f"k{i}") for i in range(self.profile.clients)]
 
@@ -593,7 +594,7 @@ class Client:
         before = marks(self.state.document)
         fresh = self._do()
         after = marks(self.state.document)
-        self.deleted |= set(before) - set(after)
+        self.deleted |= set(before - after)
         for mark, count in after.items():
             if mark not in fresh and count > before.get(mark, 0):
                 self.restored[mark] += count - before.get(mark, 0)
@@ -705,7 +706,7 @@ def _check_marks(world: World, document: dict[str, Any]) -> None:
     counts = marks(document)
     deleted = world.outside_deleted.union(*(one.deleted for one in world.clients))
     removed: set[str] = set().union(*(one.removed_cells for one in world.clients))
-    restored = Counter(world.outside_restored)
+    restored = world.outside_restored + world.outside_copied
     for one in world.clients:
         restored.update(one.restored)
     for client in world.clients:
