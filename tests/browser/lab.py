@@ -24,6 +24,7 @@ sys.modules["rfc3987_syntax"] = None
 from {module} import main
 main()
 """
+NOISE = ["@jupyterlab/apputils-extension:announcements"]  # it asks people whether they want news
 SECONDS = 60.0  # a limit for hangs, not for slowness
 
 
@@ -41,9 +42,17 @@ class LabProcess(ServerProcess):
         return [
             sys.executable, "-c", program, *options,
             "--expose-app-in-browser",
-            "--LabApp.news_url=None",
-            "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
+            "--ServerApp.identity_provider_class=tests.browser.people.ByCookie",
+            "--ServerApp.authorizer_class=tests.browser.people.Rights",
+            "--FileContentsManager.delete_to_trash=False",
         ]  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        environment = super()._environment()
+        config = Path(environment["JUPYTER_CONFIG_DIR"]) / "labconfig" / "page_config.json"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(json.dumps({"disabledExtensions": dict.fromkeys(NOISE, True)}))
+        return environment
 
     def address(self, path: str, url: str | None = None) -> str:
         """Where a browser opens a document, by the server's own URL or another one."""
@@ -55,9 +64,6 @@ class NotebookProcess(LabProcess):
 
     module = "notebook.app"
     root_url = "notebooks"
-
-    def _command(self) -> list[str]:
-        return [one for one in super()._command() if not one.startswith("--LabApp")]
 
 
 def write_notebook(folder: Path, name: str, *sources: str, **kinds: str) -> str:
@@ -87,6 +93,7 @@ class Person:
             permissions=["clipboard-read", "clipboard-write"],
         )
         self.context.set_default_timeout(SECONDS * 1000)
+        self.context.add_cookies([{"name": "who", "value": name, "url": self.line.url}])
         self.page: Page = self.context.new_page()
         self.console: list[str] = []
         self.page.on("console", lambda message: self.console.append(message.text))

@@ -86,3 +86,21 @@ def test_emoji(shared_lab: LabProcess, join: Join) -> None:
     assert same(ada, bob, until=lambda cells: "🎈" in cells[0] and "é" in cells[0]) == [
         "👍🏽 = '😎yé😀'🎉x🎈"
     ]
+
+
+def test_an_input_method_composes_while_the_other_types(shared_lab: LabProcess, join: Join) -> None:
+    path = write_notebook(shared_lab.root, "method.ipynb", "a\nb")
+    ada, bob = join(shared_lab, path, "ada"), join(shared_lab, path, "bob")
+    ada.click(0, line=1)
+    bob.click(0, line=1)
+    method = ada.context.new_cdp_session(ada.page)
+    for composed in ("に", "にほ", "にほん"):
+        method.send(
+            "Input.imeSetComposition",
+            {"text": composed, "selectionStart": len(composed), "selectionEnd": len(composed)},
+        )
+        bob.type("x")
+        bob.wait_status("Live")
+    method.send("Input.insertText", {"text": "日本"})
+    (text,) = same(ada, bob, until=lambda cells: "日本" in cells[0])
+    assert text in ("a\nb日本xxx", "a\nbxxx日本")

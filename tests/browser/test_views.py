@@ -73,6 +73,37 @@ def test_carets_presence_and_following(shared_lab: LabProcess, join: Join) -> No
     ada.wait("() => document.querySelectorAll('.ot-Presence button, .ot-Caret').length === 0")
 
 
+def test_who_may_not_write_follows_live_and_changes_nothing(
+    shared_lab: LabProcess, join: Join
+) -> None:
+    path = write_notebook(shared_lab.root, "guest.ipynb", "a", "b")
+    ada, guest = join(shared_lab, path, "ada"), join(shared_lab, path, "guest")
+    guest.wait_status("Read only")
+    ada.click(0)
+    ada.type(" by ada")
+    guest.wait_sources(["a by ada", "b"])
+    guest.click(1)
+    guest.type("x")
+    guest.press("Escape", "a")  # a new cell
+    guest.command("notebook:delete-cell")
+    ada.type("!")
+    guest.wait_sources(["a by ada!", "b"])
+    assert ada.sources() == ["a by ada!", "b"]
+    assert guest.page.locator(".jp-Dialog").count() == 0
+
+
+def test_a_notebook_as_text_can_only_be_read(shared_lab: LabProcess, join: Join) -> None:
+    path = write_notebook(shared_lab.root, "both-views.ipynb", "as a notebook")
+    ada = join(shared_lab, path, "ada")
+    ada.command("docmanager:open", path=path, factory="Editor")
+    text = ada.page.locator(".jp-FileEditor .cm-content")
+    text.get_by_text("as a notebook").wait_for()
+    text.click()
+    ada.type("x")
+    assert "x" not in text.inner_text().replace("nbformat", "").replace("text/x", "")[:20]
+    assert text.get_attribute("contenteditable") == "false" or text.get_attribute("aria-readonly")
+
+
 def test_500_cells(shared_lab: LabProcess, join: Join) -> None:
     path = write_notebook(shared_lab.root, "many.ipynb", *[f"x{i} = {i}" for i in range(500)])
     ada, bob = join(shared_lab, path, "ada"), join(shared_lab, path, "bob")

@@ -5,7 +5,11 @@ import { IToolbarWidgetRegistry, ICommandPalette } from '@jupyterlab/apputils';
 import { EditorExtensionRegistry, IEditorExtensionRegistry } from '@jupyterlab/codemirror';
 import { PageConfig, URLExt } from '@jupyterlab/coreutils';
 import type { DocumentWidget } from '@jupyterlab/docregistry';
-import { IEditorWidgetFactory, type FileEditorFactory } from '@jupyterlab/fileeditor';
+import {
+  IEditorWidgetFactory,
+  type FileEditor,
+  type FileEditorFactory
+} from '@jupyterlab/fileeditor';
 import {
   INotebookCellExecutor,
   INotebookWidgetFactory,
@@ -25,6 +29,7 @@ import { bindEditors, tellOfOthers } from './beside.js';
 import { caretsOf } from './carets.js';
 import { followConflicts } from './conflicts.js';
 import { LiveDocuments, type LiveDocument } from './documents.js';
+import { leaveAlone } from './drives.js';
 import { CellExecutor } from './executor.js';
 import { followQuestions } from './input.js';
 import { followKernel } from './kernels.js';
@@ -32,7 +37,7 @@ import { PresenceBar } from './presence.js';
 import { followPrompts } from './prompts.js';
 import { LiveContents, PROVIDER } from './provider.js';
 import { share } from './share.js';
-import { followRights } from './rights.js';
+import { followFileRights, followRights } from './rights.js';
 import { StatusItem } from './status.js';
 import { ILiveDocuments } from './tokens.js';
 
@@ -77,8 +82,10 @@ const documents: JupyterFrontEndPlugin<LiveDocuments> = {
         store: indexedDbStore(`ot-jupyter ${server.baseUrl} ${PageConfig.getOption('hubUser')}`)
       })
     );
-    const drive = (app.serviceManager.contents as ContentsManager).defaultDrive;
+    const contents = app.serviceManager.contents as ContentsManager;
+    const drive = contents.defaultDrive;
     drive.contentProviderRegistry?.register(PROVIDER, new LiveContents(drive, live));
+    leaveAlone(contents);
     notebooks.contentProviderId = PROVIDER;
     if (editors !== null) {
       editors.contentProviderId = PROVIDER;
@@ -154,12 +161,13 @@ const cells: JupyterFrontEndPlugin<void> = {
     });
     app.docRegistry.addWidgetExtension('Editor', {
       createNew: widget => {
-        const found = shownIn(widget, live);
-        const stop =
-          found === null
-            ? () => undefined
-            : followConflicts(widget as DocumentWidget, found, trans);
-        return new DisposableDelegate(stop);
+        const editor = widget as DocumentWidget<FileEditor>;
+        const found = shownIn(editor, live);
+        const stops = [followFileRights(editor, found)];
+        if (found !== null) {
+          stops.push(followConflicts(editor, found, trans));
+        }
+        return new DisposableDelegate(() => stops.forEach(stop => stop()));
       }
     });
   }

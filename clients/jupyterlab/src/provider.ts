@@ -12,7 +12,10 @@ import type { LiveDocuments } from './documents.js';
 /** The id that widget factories name us by. */
 export const PROVIDER = 'ot-jupyter';
 
-const NOTEBOOK = /\.ipynb$/i;
+/** Whether a path is a notebook's. */
+export function isNotebookPath(path: string): boolean {
+  return path.toLowerCase().endsWith('.ipynb');
+}
 
 /** See the module. `drive` has the files. */
 export class LiveContents implements IContentProvider {
@@ -39,7 +42,7 @@ export class LiveContents implements IContentProvider {
         return this.documents.openNotebook(path);
       }
       // A notebook has one document, its cells: as text it can only be read.
-      return NOTEBOOK.test(path) ? new YFile() : this.documents.openFile(path);
+      return isNotebookPath(path) ? new YFile() : this.documents.openFile(path);
     }
   };
 
@@ -51,13 +54,12 @@ export class LiveContents implements IContentProvider {
   async get(path: string, options: Contents.IFetchOptions = {}): Promise<Contents.IModel> {
     // The id would bring the question back to us.
     const elsewhere = { ...options, contentProviderId: undefined };
+    if (options.type === 'file' && isNotebookPath(path)) {
+      return { ...(await this.drive.get(path, elsewhere)), writable: false };
+    }
     const live = this.documents.at(path);
     if (live === null) {
-      const model = await this.drive.get(path, elsewhere);
-      return isTextOfNotebook(path, options) ? { ...model, writable: false } : model;
-    }
-    if (options.type === 'file' && NOTEBOOK.test(path)) {
-      return { ...(await this.drive.get(path, elsewhere)), writable: false };
+      return this.drive.get(path, elsewhere);
     }
     const [model] = await Promise.all([
       this.drive.get(path, { ...elsewhere, content: false, hash: false }),
@@ -70,17 +72,13 @@ export class LiveContents implements IContentProvider {
   async save(path: string, options: Partial<Contents.IModel> = {}): Promise<Contents.IModel> {
     const live = this.documents.at(path);
     if (live === null) {
-      return this.drive.save(path, options);
+      return this.drive.save(path, { ...options, contentProviderId: undefined });
     }
     await live.session.save();
     return this.get(path, { content: false });
   }
 
   private readonly _fileChanged = new Signal<IContentProvider, Contents.IChangedArgs>(this);
-}
-
-function isTextOfNotebook(path: string, { type, content }: Contents.IFetchOptions): boolean {
-  return type === 'file' && content !== false && NOTEBOOK.test(path);
 }
 
 function described(model: Contents.IModel, readOnly: boolean): Contents.IModel {

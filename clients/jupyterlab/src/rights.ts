@@ -1,13 +1,31 @@
 /** Who may not write sees so where they would. */
 
+import type { DocumentWidget } from '@jupyterlab/docregistry';
+import type { FileEditor } from '@jupyterlab/fileeditor';
 import type { NotebookPanel } from '@jupyterlab/notebook';
 
 import type { LiveDocument } from './documents.js';
 import { oncePerFrame } from './frames.js';
+import { isNotebookPath } from './provider.js';
 
-/** Make the cells of a notebook as writable as the document is. Returns how to stop it. */
+/**
+ * Make the cells of a notebook as writable as the document is, and start no kernel for who only
+ * looks. Returns how to stop it.
+ */
 export function followRights(panel: NotebookPanel, { session }: LiveDocument): () => void {
   let locked = false;
+  const { sessionContext } = panel;
+  session.ready.then(
+    () => {
+      if (session.readOnly) {
+        sessionContext.kernelPreference = {
+          ...sessionContext.kernelPreference,
+          shouldStart: false
+        };
+      }
+    },
+    () => undefined // whoever asked for the content is told
+  );
   const refresh = oncePerFrame(() => {
     if (!panel.isDisposed && (session.readOnly || locked)) {
       locked = session.readOnly;
@@ -19,4 +37,31 @@ export function followRights(panel: NotebookPanel, { session }: LiveDocument): (
   const stop = session.subscribe(refresh);
   refresh();
   return stop;
+}
+
+/**
+ * Make an editor as writable as its document is; a notebook shown as text is not. Returns how to
+ * stop it.
+ */
+export function followFileRights(
+  widget: DocumentWidget<FileEditor>,
+  live: LiveDocument | null
+): () => void {
+  const { editor } = widget.content;
+  if (live === null) {
+    if (isNotebookPath(widget.context.path)) {
+      editor.setOption('readOnly', true);
+    }
+    return () => undefined;
+  }
+  const refresh = (): void => {
+    if (!widget.isDisposed && editor.getOption('readOnly') !== live.session.readOnly) {
+      editor.setOption('readOnly', live.session.readOnly);
+    }
+  };
+  return live.session.subscribe(event => {
+    if (event.type === 'status' || event.type === 'reset') {
+      refresh();
+    }
+  });
 }

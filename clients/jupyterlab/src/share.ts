@@ -4,6 +4,8 @@ import { Clipboard, Notification } from '@jupyterlab/apputils';
 import { PageConfig, URLExt } from '@jupyterlab/coreutils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
+import { isNotebookPath } from './provider.js';
+
 /**
  * The address that opens a document in the program that shows it now (JupyterLab or Notebook). On a
  * server of one's own it has the token in it, which lets in whoever has the link; on a JupyterHub
@@ -19,10 +21,6 @@ export function linkTo(path: string): string {
     : URLExt.join(base, PageConfig.getOption('appUrl') || 'lab', 'tree', encoded);
   const token = PageConfig.getOption('hubUser') === '' ? PageConfig.getToken() : '';
   return token === '' ? link : `${link}?token=${encodeURIComponent(token)}`;
-}
-
-function isNotebookPath(path: string): boolean {
-  return path.toLowerCase().endsWith('.ipynb');
 }
 
 /** Copy the link to a document, and say so. */

@@ -64,7 +64,7 @@ export function tell(session: Session, trans: TranslationBundle): Telling {
         detail: session.problem?.message ?? '',
         mood: 'bad'
       };
-    case 'live':
+    default:
       return {
         label: trans.__('Live'),
         detail: trans.__('Everything is saved, and everybody sees it.'),
@@ -168,7 +168,10 @@ function details({ session, people }: LiveDocument, trans: TranslationBundle): W
     [trans.__('Document'), session.path],
     [trans.__('Revision'), `${session.rev} (${session.hash})`],
     [trans.__('Not yet saved'), trans._n('%1 edit', '%1 edits', session.unsaved)],
-    [trans.__('You are'), nameOf({ client: session.client, user: session.user as Presence['user'] })],
+    [
+      trans.__('You are'),
+      nameOf({ client: session.client, user: session.user as Presence['user'] })
+    ],
     [trans.__('Also here'), names.length === 0 ? trans.__('nobody') : names.join(', ')]
   ];
   if (session.fileProblem !== null) {
