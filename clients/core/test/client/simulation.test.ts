@@ -77,7 +77,7 @@ class Tab implements Follower {
     let seen = EMPTY;
     const events = {
       change: (ops: Change, origin: Origin) => {
-        run.changed(seen, ops, this.state.document, origin);
+        run.changed(this, seen, ops, this.state.document, origin);
         seen = this.state.document;
       },
       begun: () => (seen = this.state.document),
@@ -162,6 +162,7 @@ class Run {
   private marks = FIRST_MARK;
   /** Marks in kept cells, as far as their author did not undo them. */
   private readonly typed = new Set<string>();
+  private readonly authors = new Map<string, Tab>();
   private lost = 0;
 
   constructor(
@@ -288,13 +289,24 @@ class Run {
   }
 
   /** A tab's document was changed, by these operations. */
-  changed(before: Document, ops: Change, after: Document, origin: Origin): void {
+  changed(tab: Tab, before: Document, ops: Change, after: Document, origin: Origin): void {
     assert.ok(equal(apply(before, ops), after), 'a change tells what happened');
     if (origin !== 'remote') {
       const [had, has] = [marksIn(before), marksIn(after)];
-      had.filter(mark => !has.includes(mark)).forEach(mark => this.typed.delete(mark));
-      has.filter(mark => !had.includes(mark)).forEach(mark => this.typed.add(mark));
+      had.filter(mark => !has.includes(mark)).forEach(mark => this.undone(tab, mark));
+      has.filter(mark => !had.includes(mark)).forEach(mark => this.written(tab, mark));
     }
+  }
+
+  private written(tab: Tab, mark: string): void {
+    assert.ok((this.authors.get(mark) ?? tab) === tab, `redo writes ${name(mark)} of another`);
+    this.authors.set(mark, tab);
+    this.typed.add(mark);
+  }
+
+  private undone(tab: Tab, mark: string): void {
+    assert.ok(this.authors.get(mark) === tab, `undo takes ${name(mark)} of another`);
+    this.typed.delete(mark);
   }
 
   private async settle(): Promise<void> {
