@@ -25,6 +25,7 @@ type Level = (a: string, b: string) => Match[];
 
 // A word, blanks, or one character. Ideographs and emoji (from U+2E80 on) stand alone.
 const TOKEN = /[0-9A-Za-z_\u0080-\u1fff\u2c00-\u2dff]+|[ \t]+|[^0-9A-Za-z_ \t]/g;
+const SURROGATE = /[\ud800-\udfff]/g;
 const WORDY = /[0-9A-Za-z_\u0080-\uffff]/;
 const BLANKS = /^[ \t\r\n]+|[ \t\r\n]+$/g;
 
@@ -330,6 +331,11 @@ function settled(runs: Match[], n: number, m: number, worth: (run: Match) => num
  * much in common as possible. Only texts near each other are compared.
  */
 export function similar(a: readonly string[], b: readonly string[]): Pair[] {
+  if ([...a, ...b].some(hasPairs)) {
+    const packing = new Packing([...a, ...b].join('\n'));
+    const pack = (text: string): string => packing.pack(text).replace(SURROGATE, '');
+    return similar(a.map(pack), b.map(pack));
+  }
   const [bagsA, bagsB] = [a.map(bagOf), b.map(bagOf)];
   const [sizesA, sizesB] = [bagsA.map(sizeOf), bagsB.map(sizeOf)];
 

@@ -1,0 +1,1 @@
+"""The algebra in TypeScript: what holds in one language holds in the other."""

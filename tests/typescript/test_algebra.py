@@ -1,0 +1,140 @@
+"""The TypeScript algebra does what Python's does: all of Python's checks, and the same results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+from ot_jupyter import transforms
+from ot_jupyter.transforms import Refused, delta, diff
+from ot_jupyter.transforms.check import client_cell
+
+from ..fuzz.strategies import CLIENT, PROFILES, random_case, random_text
+from ..fuzz.test_mutations import quick_checks
+from .core import Call, Core, algebra, survives_json
+
+CASES = 4_000  # random cases, each with dozens of calls
+BATCH = 50
+
+HALVES = ("\ud83d", "\ude00")  # of a surrogate pair, each alone
+
+
+def test_all_that_is_known_of_the_algebra(core: Core) -> None:
+    """The table, the small scopes, the properties: Python's own tests, asked of node."""
+    module = algebra(core)
+    for check in quick_checks():
+        check(module)
+
+
+def _expected(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    try:
+        return function(*arguments, **options)
+    except Refused as refused:
+        return refused
+
+
+def _calls(seed: int) -> Iterator[tuple[Call, Any]]:
+    """Calls for a random case, with Python's answers."""
+    chance = Random(seed)
+    profile = (*PROFILES, CLIENT)[seed % 3]
+    document, a, b, c, then = random_case(chance, profile)
+    notebook = transforms.is_notebook(document)
+    for change in (a, b, c):
+        yield Call("apply", (document, change)), transforms.apply(document, change)
+        yield Call("invert", (document, change)), transforms.invert(document, change)
+    for later in (False, True):
+        for one, other in ((a, b), (b, c), (a + then, b)):
+            both = transforms.transform_changes(one, other, later=later)
+            yield Call("transformChanges", (one, other, {"later": later})), list(both)
+    if not any(one["op"] == "run" for one in a):
+        yield Call("compose", (a, then)), transforms.compose(a, then)
+    yield from _misfits(document, a, then, notebook)
+    after = transforms.apply(document, b)
+    yield Call("diff", (document, after)), diff.diff(document, after)
+    if notebook:
+        for cell_id, cell in document["cells"].items():
+            path = f"/cells/{cell_id}/source"
+            for offset in {0, len(cell["source"]) // 2, len(cell["source"])}:
+                expected = transforms.position(path, offset, a)
+                yield Call("position", (path, offset, a)), expected
+            yield Call("clientCell", (cell,)), client_cell(cell)
+        renamed = _renamed(chance, after)
+        yield Call("adoptIds", (document, renamed)), diff.adopt_ids(document, renamed)
+    yield from _texts(chance)
+
+
+def _misfits(document: Any, a: Any, then: Any, notebook: bool) -> Iterator[tuple[Call, Any]]:
+    """What does not fit is refused alike."""
+    yield Call("apply", (document, then)), _expected(transforms.apply, document, then)
+    broken = [dict(one) for one in a]
+    for one in broken:
+        for field in ("index", "to"):
+            if field in one:
+                one[field] += 1
+        if "delta" in one:
+            one["delta"] = [3, *one["delta"], -1]
+    yield Call("apply", (document, broken)), _expected(transforms.apply, document, broken)
+    for from_client in (False, True):
+        for change in (a, broken):
+            expected = _expected(
+                transforms.check_change, change, notebook=notebook, from_client=from_client
+            )
+            origin = {"notebook": notebook, "fromClient": from_client}
+            yield Call("checkChange", (change, origin)), expected
+
+
+def _renamed(chance: Random, document: Any) -> Any:
+    """The document after a tool that has stripped some ids."""
+    names = {one: one if chance.randrange(2) else f"n{one}" for one in document["order"]}
+    return {
+        **document,
+        "cells": {names[one]: cell for one, cell in document["cells"].items()},
+        "order": [names[one] for one in document["order"]],
+    }
+
+
+def _text(chance: Random) -> str:
+    """Some text, seldom with halves of surrogate pairs."""
+    lines = [random_text(chance, 6) for _ in range(chance.randrange(5))]
+    text = "\n".join(lines)
+    for _ in range(chance.randrange(4) if chance.randrange(6) == 0 else 0):
+        at = chance.randrange(len(text) + 1)
+        longer = text[:at] + HALVES[chance.randrange(2)] + text[at:]
+        text = longer if survives_json(longer) else text
+    return text
+
+
+def _texts(chance: Random) -> Iterator[tuple[Call, Any]]:
+    old, new = _text(chance), _text(chance)
+    found = diff.diff_text(old, new)
+    yield Call("diffText", (old, new)), found
+    yield Call("applyDelta", (old, found)), new
+    yield Call("invertDelta", (old, found)), delta.invert_delta(old, found)
+    yield Call("pointLength", (old,)), len(old)
+    at = chance.randrange(len(old) + 1)
+    units = len(old[:at].encode("utf-16-le", "surrogatepass")) // 2
+    yield Call("toUnits", (old, at)), units
+    yield Call("toPoints", (old, units)), at
+    expected = _expected(transforms.check_value, [old])
+    yield Call("checkValue", ([old],)), expected
+
+
+def _same(found: Any, expected: Any) -> bool:
+    if isinstance(expected, Refused) or isinstance(found, Refused):
+        return (
+            isinstance(found, Refused)
+            and isinstance(expected, Refused)
+            and (found.code, found.pointer) == (expected.code, expected.pointer)
+        )
+    return diff.same(found, expected)
+
+
+def test_the_same_results_and_refusals(core: Core) -> None:
+    """Tens of thousands of calls, other ones each time; a failing seed is named."""
+    first = Random().randrange(2**32)
+    for start in range(first, first + CASES, BATCH):
+        cases = [(seed, *one) for seed in range(start, start + BATCH) for one in _calls(seed)]
+        answers = core.ask([call for _, call, _ in cases])
+        for (seed, call, expected), found in zip(cases, answers, strict=True):
+            assert _same(found, expected), f"seed {seed}: {call}\n{found!r}\nnot {expected!r}"
