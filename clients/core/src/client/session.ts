@@ -342,11 +342,9 @@ export class Session {
   dispose(): void {
     if (this.uses > 0 && --this.uses === 0 && !this.closed) {
       if (this.live && this.unsaved && !this.readOnly) {
-        this.goodbye.start(this.sync.link.patience, () => this.end());
-        void this.acknowledged().then(
-          () => this.uses || this.end(),
-          () => this.end()
-        );
+        const end = () => (this.uses ? undefined : this.end());
+        this.goodbye.start(this.sync.link.patience, end);
+        void this.acknowledged().then(end, end);
       } else {
         this.end();
       }

@@ -94,7 +94,7 @@ export class Sequencer {
 
   /** The document's id; a store that was lost gives another. */
   get doc(): string {
-    return `doc-${this.epoch}`;
+    return `${this.path}-${this.epoch}`;
   }
 
   leave(follower: Follower): void {
