@@ -16,13 +16,16 @@ const PATIENCE_MS = 10_000;
 const SILENCE_MS = 30_000; // after that the server is asked whether it is there
 const TOO_BIG = 1009; // the close code of who was sent a message beyond his limit
 
-/** What is used of a WebSocket: that of browsers and of node, and what looks like it. */
+/**
+ * What is used of a WebSocket: that of browsers and of node, and what looks like it. The events are
+ * those of the DOM: `onmessage` gets `{ data }`, a text; `onclose` gets `{ code }`.
+ */
 export interface WebSocketLike {
   send(text: string): void;
   close(): void;
   onopen: ((event: never) => void) | null;
-  onmessage: ((event: { data: unknown }) => void) | null;
-  onclose: ((event: { code: number }) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
   onerror: ((event: never) => void) | null;
 }
 
@@ -140,8 +143,8 @@ export class Connection implements Link {
     this.fruitful = false;
     this.silence.start(this.patience, () => this.lost(socket)); // the handshake takes too long
     socket.onopen = () => this.opened(socket);
-    socket.onmessage = ({ data }) => this.heard(socket, data);
-    socket.onclose = ({ code }) => this.lost(socket, code);
+    socket.onmessage = ({ data }: { data: unknown }) => this.heard(socket, data);
+    socket.onclose = ({ code }: { code: number }) => this.lost(socket, code);
     socket.onerror = () => {}; // `close` follows
   }
 
@@ -260,5 +263,5 @@ function pathOf(message: ServerMessage): string | undefined {
 }
 
 function newWebSocket(url: string): WebSocketLike {
-  return new WebSocket(url) as WebSocketLike;
+  return new WebSocket(url);
 }
