@@ -245,6 +245,55 @@ async def test_cells_are_run(server: ServerProcess, core: Path) -> None:
         await page.do("await page.session.kernel('shutdown')")
 
 
+async def test_comms_reach_every_page(server: ServerProcess, core: Path) -> None:
+    code = (
+        "from comm import create_comm\n"
+        "one = create_comm(target_name='t', data={'a': 1}, buffers=[b'\\x00\\xff'])\n"
+        "one.on_msg(lambda message: one.send({'got': message['content']['data']}))"
+    )
+    path = new_notebook(server, code)
+    hear = "page.heard = []; page.session.hearComms(message => page.heard.push(message))"
+    async with pages(core, 2) as (page, late):
+        await open_in(page, server, path)
+        await page.do(hear)
+        (run,) = await page.do("return page.session.run(['c0']).done")
+        assert run["state"] == "ok"
+        await open_in(late, server, path)
+        await late.do(hear)
+        heard = "const until_heard = async () => { while (!page.heard.some(one => %s)) {"
+        heard += " await new Promise(resolve => setTimeout(resolve, 5)); } }; await until_heard();"
+        for one in (page, late):
+            await one.do(heard % "one.kind === 'comm_open'")
+        opened = "const open = page.heard.find(one => one.kind === 'comm_open');"
+        assert await page.do(
+            opened + "return [open.content.data, [...open.buffers[0]], open.content.target_name]"
+        ) == [{"a": 1}, [0, 255], "t"]
+        sent = await late.do(
+            opened + "const content = {comm_id: open.content.comm_id, data: {b: 2}};"
+            "return page.session.sendComm('comm_msg', content)"
+        )
+        for one in (page, late):
+            await one.do(heard % "one.content.data?.got?.b === 2")
+        parent = "return page.heard.find(one => one.content.data?.got).parent"
+        assert await page.do(parent) == sent
+        await page.do("await page.session.kernel('shutdown')")
+        await late.do(heard % "one.kind === 'comms_closed'")
+
+
+async def test_a_server_that_is_there_answers_a_probe(server: ServerProcess, core: Path) -> None:
+    path = new_notebook(server, "alpha")
+    async with proxied(server) as proxy, pages(core) as (page,):
+        await open_in(page, server, path, proxy.url, patience=1000)
+        await page.do("page.connection.probe(); await new Promise(go => setTimeout(go, 1200))")
+        assert proxy.connections == 1
+        proxy.down = False
+        await page.do(
+            "page.connection.probe(); await until(page.session, () => !page.session.live)"
+        )
+        proxy.down = True
+        await page.do("await until(page.session, () => page.session.status === 'live')")
+
+
 async def test_presence_is_seen_both_ways(server: ServerProcess, core: Path) -> None:
     path = new_notebook(server, "al🙂pha")
     async with pages(core) as (page,), connect(server.url, server.token) as connection:

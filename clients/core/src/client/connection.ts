@@ -213,14 +213,19 @@ export class Connection implements Link {
     this.silence.start(SILENCE_MS, this.onOffline);
   }
 
-  /** It may be gone: ask for a sign of life. */
-  private readonly onOffline = (): void => {
+  /**
+   * Ask the server for a sign of life, now: it may be gone. If none comes in time, a new connection
+   * is made. For a page that was asleep, say.
+   */
+  probe(): void {
     const { socket } = this;
     if (socket && this.connected) {
       this.send({ type: 'ping' }); // any answer will do
       this.silence.start(this.patience, () => this.lost(socket));
     }
-  };
+  }
+
+  private readonly onOffline = (): void => this.probe();
 
   private readonly onOnline = (): void => {
     if (!this.connected) {

@@ -15,7 +15,6 @@
  */
 
 import {
-  type Cell,
   type Change,
   type Document,
   Refused,
@@ -29,17 +28,14 @@ import {
   transformChanges
 } from '../transforms/index.js';
 import {
-  addedCells,
   dyingIn,
   endsWithRun,
   isKernels,
   onlyRuns,
-  removedCells,
   replacesACell,
-  typedTexts,
-  typesIn,
   withoutRuns
 } from './changes.js';
+import { lackingIn, lostTo } from './conflicts.js';
 import type {
   EntriesMessage,
   EntryMessage,
@@ -53,6 +49,7 @@ import type {
 } from './messages.js';
 import { nearest } from './nearest.js';
 import {
+  type Conflict,
   type EditOptions,
   type Events,
   type Kept,
@@ -447,10 +444,8 @@ export class ClientDocument {
    * pending goes over it, and it over pending into the document.
    */
   private foreign(ops: Change, pending: readonly Pending[]): void {
-    this.saveConflicts(
-      ops,
-      pending.map(one => one.ops)
-    );
+    const ours = pending.map(one => one.ops);
+    this.saveConflicts(lostTo(ops, ours, this.document));
     for (const one of pending) {
       dyingIn(ops, one.ops).forEach(lost => this.undoStacks.died(lost));
       [one.ops, ops] = transformChanges(one.ops, ops, { later: true });
@@ -462,33 +457,8 @@ export class ClientDocument {
     }
   }
 
-  /**
-   * Keep the cells that `ops` removes while text of ours is on its way into them, and those that it
-   * brings back, with another text, while we do too.
-   */
-  private saveConflicts(ops: Change, ours: readonly Change[]): void {
-    for (const id of removedCells(ops)) {
-      if (ours.some(one => typesIn(one, id))) {
-        this.saveConflict(id);
-      }
-    }
-    for (const [id, theirs] of addedCells(ops)) {
-      const twice = ours.some(one => addedCells(one).has(id));
-      if (twice && this.cellSeen(id)?.source !== theirs.source) {
-        this.saveConflict(id);
-      }
-    }
-  }
-
-  private saveConflict(id: string): void {
-    const cell = this.cellSeen(id);
-    if (cell) {
-      this.events.conflict({ id, cell });
-    }
-  }
-
-  private cellSeen(id: string): Cell | undefined {
-    return cellOf(this.document, id);
+  private saveConflicts(conflicts: readonly Conflict[]): void {
+    conflicts.forEach(one => this.events.conflict(one));
   }
 
   // Breaks.
@@ -506,7 +476,7 @@ export class ClientDocument {
         without = [...one.inverse, ...without];
         continue;
       }
-      this.saveConflicts(without, [one.ops]);
+      this.saveConflicts(lostTo(without, [one.ops], this.document));
       let ops: Change;
       [ops, without] = transformChanges(one.ops, without, { later: true });
       if (endsWithRun(ops)) {
@@ -550,26 +520,9 @@ export class ClientDocument {
     there = Math.max(there, known < 0 ? this.pending.length : known);
     const confirmed = this.pending.splice(0, there).map(one => one.ops);
     const state = confirmed.reduce((document, ops) => apply(document, ops), this.confirmed);
-    this.saveUnseen(confirmed, snapshot);
+    this.saveConflicts(lackingIn(snapshot, confirmed, this.document));
     this.foreign(diff(state, snapshot), this.pending);
     this.confirmed = snapshot;
     this.recent = [];
   }
-
-  /**
-   * Keep the cells that we typed in, if what became of it was not seen here and the snapshot lacks
-   * it: the cell may have been removed before, and have come back since.
-   */
-  private saveUnseen(sent: readonly Change[], snapshot: Document): void {
-    for (const [id, typed] of typedTexts(sent)) {
-      const theirs = cellOf(snapshot, id);
-      if (!theirs || typed.some(text => !theirs.source.includes(text))) {
-        this.saveConflict(id);
-      }
-    }
-  }
-}
-
-function cellOf(document: Document, id: string): Cell | undefined {
-  return isNotebook(document) && Object.hasOwn(document.cells, id) ? document.cells[id] : undefined;
 }

@@ -141,6 +141,19 @@ played('a line that says nothing any more is given up', async world => {
   assert.equal(text(world.server), 'alpha!');
 });
 
+played('a line that is silent is asked for a sign of life', async world => {
+  const session = await world.open({ patience: 20 });
+  const [connection] = world.connections;
+  connection?.probe();
+  await new Promise(resolve => setTimeout(resolve, 60));
+  assert.equal(world.network.sockets.length, 1);
+  world.network.silent = true;
+  connection?.probe();
+  await until(session, () => !session.live);
+  world.network.silent = false;
+  await live(session);
+});
+
 played('what the server says and does not fit is not guessed from', async world => {
   const session = await world.open();
   session.edit(insert(5, '!'));
