@@ -53,6 +53,11 @@ def compiled(folder: Path) -> Path:
     return folder
 
 
+def request(calls: Sequence[Call]) -> str:
+    """A line that asks for calls, in ASCII: it may hold halves of surrogate pairs."""
+    return json.dumps(calls) + "\n"
+
+
 class Core:
     """A process of node that answers. Use :func:`running`."""
 
@@ -61,12 +66,19 @@ class Core:
 
     def ask(self, calls: Sequence[Call]) -> list[Any]:
         """What the functions return; a :class:`Refused` where one refuses."""
+        return self.answers(request(calls))
+
+    def answers(self, request: str) -> list[Any]:
+        """The same, for a :func:`request`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        # ASCII: a line may hold halves of surrogate pairs.
-        self._process.stdin.write(json.dumps(calls) + "\n")
+        self._process.stdin.write(request)
         self._process.stdin.flush()
         return [_result(one) for one in json.loads(self._process.stdout.readline())]
+
+    def kill(self) -> None:
+        """End the process: what was asked is answered by an error."""
+        self._process.kill()
 
     def call(self, name: str, *arguments: Any) -> Any:
         """The same for one; raises what it refuses."""
