@@ -211,7 +211,7 @@ async function adopt(store: Store, key: string, kind: Kind | null): Promise<Foun
   const base = tail && parsed<Base>(await store.get(keysOf(tail.client, tail.path)[0]));
   const kept = tail && base && keptOf(base, tail);
   if (!kept) {
-    release();
+    release(); // it stays where it is
     return null;
   }
   const keeper = new Keeper(store, tail.client, tail.lock, release);
@@ -224,6 +224,7 @@ function fits(tail: Tail, kind: Kind | null): boolean {
   return kind === null || tail.kind === null || tail.kind === kind;
 }
 
+/** What the two texts stand for; null if they do not fit together. */
 function keptOf(base: Base, tail: Tail): Kept | null {
   if (base.epoch !== tail.epoch || !sameHead(base.head, tail.base)) {
     return null;
@@ -231,9 +232,15 @@ function keptOf(base: Base, tail: Tail): Kept | null {
   const { lock: _lock, base: _base, entries, ...rest } = tail;
   const recent: Recent[] = [];
   let { confirmed } = base;
-  for (const entry of entries) {
-    recent.push({ ...entry, inverse: invert(confirmed, entry.ops) });
-    confirmed = apply(confirmed, entry.ops);
+  try {
+    for (const entry of entries) {
+      recent.push({ ...entry, inverse: invert(confirmed, entry.ops) });
+      confirmed = apply(confirmed, entry.ops);
+    }
+    tail.pending.reduce((document, one) => apply(document, one.ops), confirmed);
+  } catch (error) {
+    console.error(`ot-jupyter: what was kept of ${tail.path} does not fit together`, error);
+    return null;
   }
   return { ...rest, confirmed, recent };
 }

@@ -6,7 +6,7 @@ import type { Kept } from './parts.js';
 import type { Store } from './store.js';
 import { Timer } from './timing.js';
 
-const SOON_MS = 300; // for what the server knows, or will be told in a moment
+const SOON_MS = 100; // for what the server knows, or will be told in a moment
 
 /**
  * One document's record. A store that fails is given up: what is typed goes on without it, as it
@@ -67,6 +67,13 @@ export class Keeping {
     } else if (!this.timer.running) {
       this.timer.start(SOON_MS, () => void this.write());
     }
+  }
+
+  /** Let go of the record as it is: nothing was done with it. */
+  async leave(): Promise<void> {
+    const { keeper } = this;
+    this.keeper = null;
+    await keeper?.close();
   }
 
   /** Let go of the record; if nothing is pending, forget it. */

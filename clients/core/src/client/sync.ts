@@ -21,13 +21,14 @@ import type {
   ServerMessage,
   SubmitMessage
 } from './messages.js';
-import type { Conflict, Kept, Origin } from './parts.js';
+import type { Conflict, Origin } from './parts.js';
 import { Patience, Retries } from './patience.js';
 import { Others } from './presence.js';
 import { Saves } from './saves.js';
 import { Saying } from './saying.js';
 import { ClientDocument } from './state.js';
 import type { Store } from './store.js';
+import { Telling } from './telling.js';
 import { Deferred, Timer, now } from './timing.js';
 import { Tracker } from './tracker.js';
 
@@ -92,9 +93,10 @@ export class Sync {
   private distrusted = false; // the document is to be fetched whole
   private shown = false; // there is a document: before that, no change is told
   private pumping = false; // in a moment
-  private telling = false; // in a moment
-  private presenceChanged = false;
-  private told = '';
+  private readonly telling = new Telling(
+    () => this.status(),
+    type => this.emit({ type })
+  );
 
   constructor(
     readonly link: Link,
@@ -144,24 +146,14 @@ export class Sync {
     if (found && !this.stopped) {
       this.state = this.newState(this.state.path, found.keeper.client, this.state.kind);
       if (found.kept) {
-        this.restore(found.kept);
+        this.state.restore(found.kept);
       }
     }
     this.starting = false;
     if (this.stopped) {
-      await this.keeping.end(false);
+      await this.keeping.leave();
     } else {
       this.attend();
-    }
-  }
-
-  private restore(kept: Kept): void {
-    try {
-      this.state.restore(kept);
-    } catch (error) {
-      // Nothing is thrown away: what can't be gone on with stays in the store as it is.
-      console.error('ot-jupyter: what was kept does not fit together', error);
-      this.state = this.newState(kept.path, randomId(), kept.kind);
     }
   }
 
@@ -225,7 +217,7 @@ export class Sync {
       }
       this.state.disconnected();
       this.others.clear();
-      this.presenceChanged = true;
+      this.telling.presenceChanged = true;
     }
     this.watch();
     this.happened();
@@ -256,7 +248,7 @@ export class Sync {
       case 'presence':
         if (this.state.live) {
           this.others.hear(message, this.state, now());
-          this.presenceChanged = true;
+          this.telling.presenceChanged = true;
         }
         return;
       case 'status':
@@ -291,7 +283,8 @@ export class Sync {
     if (this.state.head.rev !== rev) {
       this.retries.count = 0;
       this.patience.succeeded();
-      this.presenceChanged = this.others.reached(this.state) || this.presenceChanged;
+      this.telling.presenceChanged =
+        this.others.reached(this.state) || this.telling.presenceChanged;
       this.keeping.note(false);
     }
   }
@@ -304,7 +297,7 @@ export class Sync {
     this.distrusted = false;
     this.problem = null;
     this.others.begin(message.presence ?? [], this.state, now());
-    this.presenceChanged = true;
+    this.telling.presenceChanged = true;
     this.saying.repeat();
     this.keeping.note(false);
     if (this.comms.any) {
@@ -370,7 +363,7 @@ export class Sync {
   // What the state machine tells.
 
   private onChange(ops: Change, origin: Origin): void {
-    this.presenceChanged ||= this.others.here.size > 0;
+    this.telling.presenceChanged ||= this.others.here.size > 0;
     this.others.moved(ops);
     this.saying.moved(ops);
     if (this.shown) {
@@ -483,34 +476,21 @@ export class Sync {
     this.listeners.call(event);
   }
 
-  /** Status and presence are told once for all that happens in one go. */
   private happened(): void {
     if (this.others.here.size && !this.expiry.running && !this.stopped) {
       this.expiry.start(EXPIRE_MS, () => {
-        this.presenceChanged = this.others.expire(now()) || this.presenceChanged;
+        this.telling.presenceChanged = this.others.expire(now()) || this.telling.presenceChanged;
         this.happened();
       });
     }
-    if (!this.telling) {
-      this.telling = true;
-      queueMicrotask(() => this.tell());
-    }
+    this.telling.happened();
   }
 
-  private tell(): void {
-    this.telling = false;
+  private status(): unknown[] {
     const { state, live, stopped, committing, fileProblem, problem, conflicts } = this;
     const seen = [state.begun, state.path, state.readOnly, state.head.rev, state.pending.length];
     const ours = [live, this.link.online, stopped, committing, fileProblem, problem?.message];
-    const told = JSON.stringify([...seen, ...ours, conflicts.length]);
-    if (told !== this.told) {
-      this.told = told;
-      this.emit({ type: 'status' });
-    }
-    if (this.presenceChanged) {
-      this.presenceChanged = false;
-      this.emit({ type: 'presence' });
-    }
+    return [...seen, ...ours, conflicts.length];
   }
 }
 

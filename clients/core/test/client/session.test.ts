@@ -230,6 +230,54 @@ played('a page that is loaded again goes on, another tab is another client', asy
   assert.equal(text(world.server), 'alpha 🙂');
 });
 
+played('who leaves before he came leaves what was there', async world => {
+  const store = memoryStore();
+  const left = await leftBehind(world, store);
+  world.network.open = false;
+  world.connect({ store }).open('a.ipynb').dispose();
+  await new Promise(resolve => setTimeout(resolve, 5));
+  assert.deepEqual(await texts(store), left);
+  const again = world.connect({ store }).open('a.ipynb');
+  await again.ready;
+  assert.equal(text(again), 'alpha!');
+});
+
+played('what does not fit together is left where it is', async world => {
+  const store = memoryStore();
+  const left = await leftBehind(world, store);
+  const [key, tail] = left.find(([name]) => name.startsWith('tail:')) ?? ['', ''];
+  const broken = tail.replace('[5,"!"]', '[99,"!"]');
+  assert.notEqual(broken, tail);
+  await store.set({ [key]: broken });
+  const session = await world.open({ store });
+  assert.equal(text(session), 'alpha');
+  assert.equal(await store.get(key), broken);
+  session.edit(insert(5, '?'));
+  await session.acknowledged();
+  assert.equal(text(world.server), 'alpha?');
+});
+
+/** A page with something pending was here, and is gone. What is in the store. */
+async function leftBehind(world: World, store: Store): Promise<[string, string][]> {
+  const first = tabs(store);
+  world.network.open = true;
+  const session = await world.open({ store: first.store });
+  world.network.open = false;
+  world.network.cut();
+  await offline(session);
+  session.edit(insert(5, '!'));
+  await new Promise(resolve => setTimeout(resolve, 5));
+  first.crash();
+  world.connections.splice(0).forEach(one => one.dispose());
+  world.network.open = true;
+  return texts(store);
+}
+
+async function texts(store: Store): Promise<[string, string][]> {
+  const keys = await store.keys('');
+  return Promise.all(keys.map(async key => [key, (await store.get(key)) ?? '']));
+}
+
 played('who leaves in order leaves no record', async world => {
   const store = memoryStore();
   const session = await world.open({ store });
