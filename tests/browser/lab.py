@@ -24,8 +24,9 @@ sys.modules["rfc3987_syntax"] = None
 from {module} import main
 main()
 """
-NOISE = ["@jupyterlab/apputils-extension:announcements"]  # it asks people whether they want news
-SECONDS = 60.0  # a limit for hangs, not for slowness
+# What asks people whether they want news, and what is not part of JupyterLab.
+NOISE = ["@jupyterlab/apputils-extension:announcements", "jupyterlab-jupytext"]
+SECONDS = 20.0  # a limit for hangs, not for slowness
 
 
 class LabProcess(ServerProcess):
@@ -56,7 +57,7 @@ class LabProcess(ServerProcess):
 
     def address(self, path: str, url: str | None = None) -> str:
         """Where a browser opens a document, by the server's own URL or another one."""
-        return f"{url or self.url}/{self.root_url}/{quote(path)}?token={self.token}"
+        return f"{url or self.url}/{self.root_url}/{quote(path)}?token={self.token}&reset"
 
 
 class NotebookProcess(LabProcess):

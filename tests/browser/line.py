@@ -29,9 +29,14 @@ class Line:
 
     def close(self) -> None:
         """Cut it for good."""
-        asyncio.run_coroutine_threadsafe(
-            self._gate.__aexit__(None, None, None), self._loop
-        ).result()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        await self._gate.__aexit__(None, None, None)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)

@@ -1,6 +1,6 @@
 /** What had no place any more when a document came back: shown above it, to be copied. */
 
-import { Clipboard } from '@jupyterlab/apputils';
+import { Clipboard, Notification } from '@jupyterlab/apputils';
 import type { DocumentWidget } from '@jupyterlab/docregistry';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
@@ -42,7 +42,7 @@ function button(label: string, action: () => void): HTMLButtonElement {
   return node;
 }
 
-/** Shows the conflict copies of a document above it. Returns how to stop it. */
+/** Shows the conflict copies of a document above it, and says what was refused. Returns how to stop it. */
 export function followConflicts(
   widget: DocumentWidget,
   { session }: LiveDocument,
@@ -55,6 +55,12 @@ export function followConflicts(
   return session.subscribe(event => {
     if (event.type === 'conflict') {
       add(event.conflict);
+    } else if (event.type === 'refused') {
+      const words = trans.__(
+        'The server refused a change, and it was undone here: %1',
+        event.error.message
+      );
+      Notification.error(words);
     }
   });
 }

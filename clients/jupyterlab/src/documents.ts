@@ -10,6 +10,7 @@ import type { Connection, Session } from 'ot-jupyter-core';
 import { FileBinding, NotebookBinding } from './binding/index.js';
 import { addFirstCell } from './first.js';
 import { People } from './people.js';
+import { Unsaved } from './unsaved.js';
 
 /** One document that is open live. */
 export interface LiveDocument {
@@ -17,6 +18,7 @@ export interface LiveDocument {
   readonly model: YNotebook | YFile;
   readonly binding: NotebookBinding | FileBinding;
   readonly people: People;
+  readonly unsaved: Unsaved;
 }
 
 /** See the module. */
@@ -32,12 +34,7 @@ export class LiveDocuments {
   openNotebook(path: string): YNotebook {
     const model = new YNotebook({ disableDocumentWideUndoRedo: true });
     const session = this.connection.open(path, { kind: 'notebook' });
-    this.add({
-      session,
-      model,
-      binding: new NotebookBinding(session, model),
-      people: new People(session)
-    });
+    this.add(session, model, new NotebookBinding(session, model));
     session.ready.then(
       () => addFirstCell(session),
       () => undefined // whoever asked for the content is told
@@ -49,12 +46,7 @@ export class LiveDocuments {
   openFile(path: string): YFile {
     const model = new YFile();
     const session = this.connection.open(path, { kind: 'text' });
-    this.add({
-      session,
-      model,
-      binding: new FileBinding(session, model),
-      people: new People(session)
-    });
+    this.add(session, model, new FileBinding(session, model));
     return model;
   }
 
@@ -73,21 +65,26 @@ export class LiveDocuments {
     return null;
   }
 
-  private add(live: LiveDocument): void {
-    this.open.set(live.model, live);
-    let path = live.session.path;
-    const stop = live.session.subscribe(() => {
+  private add(
+    session: Session,
+    model: LiveDocument['model'],
+    binding: LiveDocument['binding']
+  ): void {
+    const [people, unsaved] = [new People(session), new Unsaved(session)];
+    this.open.set(model, { session, model, binding, people, unsaved });
+    let path = session.path;
+    const stop = session.subscribe(() => {
       const from = path;
-      path = live.session.path;
+      path = session.path;
       if (from !== path) {
         this._renamed.emit({ from, to: path });
       }
     });
-    live.model.disposed.connect(() => {
+    model.disposed.connect(() => {
       stop();
-      this.open.delete(live.model);
-      live.binding.dispose();
-      live.session.dispose();
+      this.open.delete(model);
+      binding.dispose();
+      session.dispose();
     });
   }
 

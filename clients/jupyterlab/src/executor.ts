@@ -1,6 +1,7 @@
 /** Every way to run a cell asks the server to run it. */
 
 import { Dialog, Notification, showDialog, type ISessionContext } from '@jupyterlab/apputils';
+import { CodeCell } from '@jupyterlab/cells';
 import { KernelError, runCell, type INotebookCellExecutor } from '@jupyterlab/notebook';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { isNotebook, type Run, type Session } from 'ot-jupyter-core';
@@ -39,6 +40,10 @@ export class CellExecutor implements INotebookCellExecutor {
     const id = cell.model.sharedModel.getId();
     const batch = this.join(session, id, options);
     onCellExecutionScheduled({ cell });
+    if (cell instanceof CodeCell) {
+      cell.outputHidden = false;
+      cell.model.trusted = true; // what this person runs, this person trusts
+    }
     const run = (await batch.runs)?.get(id);
     if (run === undefined || cell.isDisposed) {
       return false;

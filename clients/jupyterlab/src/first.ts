@@ -11,7 +11,7 @@ export function addFirstCell(session: Session): void {
   if (order.length > 0 || session.readOnly) {
     return;
   }
-  const id = `first-${session.doc}`.slice(0, 64);
+  const id = `first-${session.id}`.slice(0, 64);
   const value = { ...newCell('code', ''), id };
   session.edit([{ op: 'add', path: `/cells/${id}`, index: 0, value }], { scope: null });
 }

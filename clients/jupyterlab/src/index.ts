@@ -23,7 +23,7 @@ import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab
 import { shareIcon } from '@jupyterlab/ui-components';
 import { DisposableDelegate } from '@lumino/disposable';
 import { Widget } from '@lumino/widgets';
-import { Connection, indexedDbStore } from 'ot-jupyter-core';
+import { Connection, indexedDbStore, type WebSocketLike } from 'ot-jupyter-core';
 
 import { bindEditors, tellOfOthers } from './beside.js';
 import { caretsOf } from './carets.js';
@@ -40,6 +40,7 @@ import { share } from './share.js';
 import { followFileRights, followRights } from './rights.js';
 import { StatusItem } from './status.js';
 import { ILiveDocuments } from './tokens.js';
+import { followTrust } from './trust.js';
 
 export { ILiveDocuments } from './tokens.js';
 export type { LiveDocument, LiveDocuments } from './documents.js';
@@ -78,7 +79,7 @@ const documents: JupyterFrontEndPlugin<LiveDocuments> = {
           const token = server.appendToken ? server.token : '';
           return token === '' ? url : `${url}?token=${encodeURIComponent(token)}`;
         },
-        webSocket: url => new server.WebSocket(url),
+        webSocket: url => new server.WebSocket(url) as WebSocketLike,
         store: indexedDbStore(`ot-jupyter ${server.baseUrl} ${PageConfig.getOption('hubUser')}`)
       })
     );
@@ -154,6 +155,7 @@ const cells: JupyterFrontEndPlugin<void> = {
                 followQuestions(panel, found, trans),
                 followConflicts(panel, found, trans),
                 followRights(panel, found),
+                followTrust(panel, found, app.serviceManager.contents),
                 followKernel(panel.sessionContext, found)
               ];
         return new DisposableDelegate(() => stops.forEach(stop => stop()));

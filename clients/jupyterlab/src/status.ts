@@ -19,9 +19,8 @@ export interface Telling {
   readonly mood: 'good' | 'busy' | 'bad';
 }
 
-/** How it stands with a document. */
-export function tell(session: Session, trans: TranslationBundle): Telling {
-  const { unsaved } = session;
+/** How it stands with a document, of whose edits here `unsaved` are not acknowledged. */
+export function tell(session: Session, unsaved: number, trans: TranslationBundle): Telling {
   switch (session.status) {
     case 'opening':
       return {
@@ -138,8 +137,8 @@ export class StatusItem extends Widget {
     if (this._live === null || this.isDisposed) {
       return;
     }
-    const { session } = this._live;
-    const telling = tell(session, this.trans);
+    const { session, unsaved } = this._live;
+    const telling = tell(session, unsaved.count, this.trans);
     const problem = session.fileProblem;
     const mood = problem === null ? telling.mood : 'bad';
     const words =
@@ -160,14 +159,14 @@ export class StatusItem extends Widget {
   private _patience: ReturnType<typeof setTimeout> | undefined;
 }
 
-function details({ session, people }: LiveDocument, trans: TranslationBundle): Widget {
-  const telling = tell(session, trans);
+function details({ session, people, unsaved }: LiveDocument, trans: TranslationBundle): Widget {
+  const telling = tell(session, unsaved.count, trans);
   const names = people.here.map(({ person }) => person.name);
   const rows: [string, string][] = [
     [trans.__('State'), `${telling.label}. ${telling.detail}`],
     [trans.__('Document'), session.path],
     [trans.__('Revision'), `${session.rev} (${session.hash})`],
-    [trans.__('Not yet saved'), trans._n('%1 edit', '%1 edits', session.unsaved)],
+    [trans.__('Not yet saved'), trans._n('%1 edit', '%1 edits', unsaved.count)],
     [
       trans.__('You are'),
       nameOf({ client: session.client, user: session.user as Presence['user'] })
