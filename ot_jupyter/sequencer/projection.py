@@ -652,9 +652,11 @@ class Projection:
             if isinstance(written, Lost):
                 return False
             if written is None:
-                yield Discard(name)
+                # In this order: while the store knows the attempt, what was staged is the proof
+                # that the save was not made.
                 if begun:
                     yield End(name)
+                yield Discard(name)
                 return False
         except (OSError, LogUnavailable):
             yield Discard(name)

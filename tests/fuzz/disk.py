@@ -467,7 +467,8 @@ class DiskWorld(World):
                 "cells": {names[name]: cell for name, cell in content["cells"].items()},
                 "order": [names[name] for name in content["order"]],
             }
-        if act == "double":  # copied with its id: its reader gives the second one another
+        if act == "double" and content["order"]:
+            # Copied with its id: who reads the file gives the second one another.
             order, copy_id = list(content["order"]), f"d{self.rng.randrange(10**9)}"
             at = self.rng.randrange(len(order))
             order.insert(at + 1, copy_id)
