@@ -19,7 +19,7 @@ import {
   transform,
   transformChanges
 } from '../transforms/index.js';
-import { samePath } from './changes.js';
+import { isOfOrder, samePath } from './changes.js';
 
 /** What a change was: an edit of the user's, an undo, a redo. */
 export type Step = 'edit' | 'undo' | 'redo';
@@ -129,9 +129,24 @@ function overStacks(stacks: Stacks, change: Change): void {
   for (const stack of [stacks.undo, stacks.redo]) {
     let over = change;
     for (let index = stack.length - 1; index >= 0 && over.length; index--) {
-      [stack[index], over] = transformChanges(stack[index] as Change, over, { later: true });
+      const item = stack[index] as Change;
+      if (!areApart(item, over)) {
+        [stack[index], over] = transformChanges(item, over, { later: true });
+      }
     }
   }
+}
+
+/**
+ * Whether two changes surely do not concern each other. Most do not, and stacks are long: each key
+ * that is pressed goes over all stacks but one.
+ */
+function areApart(item: Change, over: Change): boolean {
+  return over.every(other => !isOfOrder(other) && item.every(one => !areRelated(one, other)));
+}
+
+function areRelated(one: Operation, other: Operation): boolean {
+  return one.path.startsWith(other.path) || other.path.startsWith(one.path);
 }
 
 /**
