@@ -84,7 +84,7 @@ export class Keeper {
   /** Let go of the record: the next who opens the document may go on with it. */
   async close(): Promise<void> {
     await this.quiet();
-    this.release();
+    await this.release();
   }
 
   private async quiet(): Promise<void> {
@@ -195,7 +195,7 @@ async function newRecord(store: Store, path: string, client: string): Promise<Fo
     if (release && (await store.get(keysOf(client, path)[1])) === null) {
       return { kept: null, keeper: new Keeper(store, client, lock, release) };
     }
-    release?.(); // its record is of another kind: it is not ours to go on with
+    await release?.(); // its record is of another kind: it is not ours to go on with
     client = randomId();
   }
 }
@@ -211,7 +211,7 @@ async function adopt(store: Store, key: string, kind: Kind | null): Promise<Foun
   const base = tail && parsed<Base>(await store.get(keysOf(tail.client, tail.path)[0]));
   const kept = tail && base && keptOf(base, tail);
   if (!kept) {
-    release(); // it stays where it is
+    await release(); // it stays where it is
     return null;
   }
   const keeper = new Keeper(store, tail.client, tail.lock, release);

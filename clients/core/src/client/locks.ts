@@ -1,7 +1,7 @@
 /** Names that only one tab of a browser holds. */
 
-/** Let go of a name. */
-export type Release = () => void;
+/** Let go of a name. Somebody else may have it when what is returned is kept. */
+export type Release = () => void | Promise<void>;
 
 const ANSWER_MS = 300; // that another tab may take to say that it holds a name
 
@@ -23,9 +23,15 @@ function claimByLock(name: string): Promise<Release | null> {
         resolve(null);
         return undefined;
       }
-      return new Promise(release => resolve(() => release()));
+      return new Promise(release => {
+        resolve(async () => {
+          release();
+          await released;
+        });
+      });
     };
-    navigator.locks.request(name, { ifAvailable: true }, held).catch(reject);
+    const released = navigator.locks.request(name, { ifAvailable: true }, held);
+    released.catch(reject);
   });
 }
 

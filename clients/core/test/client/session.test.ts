@@ -10,6 +10,7 @@ import {
   type Document,
   DocumentError,
   type NotebookDocument,
+  type Release,
   type Session,
   type SessionEvent,
   type Store,
@@ -190,7 +191,7 @@ played('what is in flight is kept before it is sent', async world => {
 
 /** The tab is gone without a word: its locks are free, nothing more is written. */
 function tabs(store: Store): { store: Store; crash: () => void } {
-  const releases: (() => void)[] = [];
+  const releases: Release[] = [];
   let gone = false;
   const claim = async (name: string) => {
     const release = await store.claim(name);
@@ -203,7 +204,7 @@ function tabs(store: Store): { store: Store; crash: () => void } {
     gone ? new Promise<void>(() => {}) : store.set(changes);
   const crash = () => {
     gone = true;
-    releases.forEach(one => one());
+    releases.forEach(one => void one());
   };
   return { store: { ...store, claim, set }, crash };
 }
@@ -365,16 +366,16 @@ test('one tab holds a name', async () => {
   const release = await claimAmongTabs('one');
   assert.ok(release);
   assert.equal(await claimAmongTabs('one'), null);
-  release();
+  await release();
   const again = await claimAmongTabs('one');
   assert.ok(again);
-  again();
+  await again();
 });
 
 test('of two who ask for a name at once, one gets it', async () => {
   const both = await Promise.all([claimAmongTabs('both'), claimAmongTabs('both')]);
   assert.equal(both.filter(Boolean).length, 1);
-  both.forEach(release => release?.());
+  await Promise.all(both.map(release => release?.()));
 });
 
 test('a long log is kept as a base and a tail', async () => {
