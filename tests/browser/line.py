@@ -36,7 +36,4 @@ class Line:
 
     async def _end(self) -> None:
         await self._gate.__aexit__(None, None, None)
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)

@@ -127,6 +127,9 @@ class Carets {
   }
 
   update(update: ViewUpdate): void {
+    if (update.focusChanged) {
+      this.noteFocus(update.view.hasFocus);
+    }
     const moved = update.selectionSet || update.docChanged || update.focusChanged;
     if (moved && update.view.hasFocus) {
       this.tell();
@@ -149,6 +152,7 @@ class Carets {
 
   destroy(): void {
     this.destroyed = true;
+    this.noteFocus(false);
     this.stop();
     clearTimeout(this.releasing);
     this.letGo();
@@ -159,6 +163,13 @@ class Carets {
       this.held = false;
       this.live.binding.release();
       this.refresh();
+    }
+  }
+
+  private noteFocus(has: boolean): void {
+    const { typing } = this.live;
+    if (has || typing.cell === this.cell) {
+      typing.cell = has ? this.cell : null;
     }
   }
 

@@ -18,12 +18,18 @@ export interface LiveDocument {
   readonly model: YNotebook | YFile;
   readonly binding: NotebookBinding | FileBinding;
   readonly people: People;
+  /** The id of the cell whose editor has the keyboard, null if none has it. */
+  readonly typing: { cell: string | null };
   readonly unsaved: Unsaved;
 }
 
 /** See the module. */
 export class LiveDocuments {
-  constructor(private readonly connection: Connection) {}
+  /** `fetchBlob` gets what outputs of a document refer to, by the document's id and the hash. */
+  constructor(
+    private readonly connection: Connection,
+    private readonly fetchBlob: (doc: string, hash: string) => Promise<string>
+  ) {}
 
   /** Emitted when a document has another path than before. */
   get renamed(): ISignal<this, { from: string; to: string }> {
@@ -34,9 +40,14 @@ export class LiveDocuments {
   openNotebook(path: string): YNotebook {
     const model = new YNotebook({ disableDocumentWideUndoRedo: true });
     const session = this.connection.open(path, { kind: 'notebook' });
-    this.add(session, model, new NotebookBinding(session, model));
+    const typing: LiveDocument['typing'] = { cell: null };
+    const binding = new NotebookBinding(session, model, {
+      fetchBlob: hash => this.fetchBlob(session.id, hash),
+      typing: () => typing.cell
+    });
+    this.add(session, model, binding, typing);
     session.ready.then(
-      () => addFirstCell(session),
+      () => addFirstCell(session, model),
       () => undefined // whoever asked for the content is told
     );
     return model;
@@ -68,10 +79,11 @@ export class LiveDocuments {
   private add(
     session: Session,
     model: LiveDocument['model'],
-    binding: LiveDocument['binding']
+    binding: LiveDocument['binding'],
+    typing: LiveDocument['typing'] = { cell: null }
   ): void {
     const [people, unsaved] = [new People(session), new Unsaved(session)];
-    this.open.set(model, { session, model, binding, people, unsaved });
+    this.open.set(model, { session, model, binding, people, unsaved, typing });
     let path = session.path;
     const stop = session.subscribe(() => {
       const from = path;

@@ -1,6 +1,10 @@
 /** The plugins: who is given what. Nothing else. */
 
-import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import {
+  IConnectionLost,
+  type JupyterFrontEnd,
+  type JupyterFrontEndPlugin
+} from '@jupyterlab/application';
 import { IToolbarWidgetRegistry, ICommandPalette } from '@jupyterlab/apputils';
 import { EditorExtensionRegistry, IEditorExtensionRegistry } from '@jupyterlab/codemirror';
 import { PageConfig, URLExt } from '@jupyterlab/coreutils';
@@ -16,7 +20,7 @@ import {
   type NotebookPanel,
   type NotebookWidgetFactory
 } from '@jupyterlab/notebook';
-import type { ContentsManager } from '@jupyterlab/services';
+import { ServerConnection, type ContentsManager } from '@jupyterlab/services';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
@@ -33,6 +37,7 @@ import { leaveAlone } from './drives.js';
 import { CellExecutor } from './executor.js';
 import { followQuestions } from './input.js';
 import { followKernel } from './kernels.js';
+import { sayConnectionLost } from './lost.js';
 import { PresenceBar } from './presence.js';
 import { followPrompts } from './prompts.js';
 import { LiveContents, PROVIDER } from './provider.js';
@@ -72,17 +77,23 @@ const documents: JupyterFrontEndPlugin<LiveDocuments> = {
     settings: ISettingRegistry | null
   ): LiveDocuments => {
     const server = app.serviceManager.serverSettings;
-    const live = new LiveDocuments(
-      new Connection({
-        url: () => {
-          const url = URLExt.join(server.wsUrl, 'api/ot/socket');
-          const token = server.appendToken ? server.token : '';
-          return token === '' ? url : `${url}?token=${encodeURIComponent(token)}`;
-        },
-        webSocket: url => new server.WebSocket(url) as WebSocketLike,
-        store: indexedDbStore(`ot-jupyter ${server.baseUrl} ${PageConfig.getOption('hubUser')}`)
-      })
-    );
+    const connection = new Connection({
+      url: () => {
+        const url = URLExt.join(server.wsUrl, 'api/ot/socket');
+        const token = server.appendToken ? server.token : '';
+        return token === '' ? url : `${url}?token=${encodeURIComponent(token)}`;
+      },
+      webSocket: url => new server.WebSocket(url) as WebSocketLike,
+      store: indexedDbStore(`ot-jupyter ${server.baseUrl} ${PageConfig.getOption('hubUser')}`)
+    });
+    const live = new LiveDocuments(connection, async (doc, hash) => {
+      const url = URLExt.join(server.baseUrl, 'api/ot/blobs', doc, hash);
+      const response = await ServerConnection.makeRequest(url, {}, server);
+      if (!response.ok) {
+        throw new ServerConnection.ResponseError(response);
+      }
+      return response.text();
+    });
     const contents = app.serviceManager.contents as ContentsManager;
     const drive = contents.defaultDrive;
     drive.contentProviderRegistry?.register(PROVIDER, new LiveContents(drive, live));
@@ -240,12 +251,24 @@ const presence: JupyterFrontEndPlugin<void> = {
   }
 };
 
+const lost: JupyterFrontEndPlugin<IConnectionLost> = {
+  id: 'ot-jupyter:connection-lost',
+  description: 'Says that the connection is lost without a dialog.',
+  autoStart: true,
+  provides: IConnectionLost,
+  activate: () => sayConnectionLost
+};
+
+// On a JupyterHub the connection is lost with the server, and its extension offers to start it.
+const onHub = PageConfig.getOption('hubUser') !== '';
+
 const plugins: JupyterFrontEndPlugin<unknown>[] = [
   documents,
   executor,
   carets,
   cells,
   status,
-  presence
+  presence,
+  ...(onHub ? [] : [lost])
 ];
 export default plugins;

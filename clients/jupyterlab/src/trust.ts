@@ -88,7 +88,5 @@ function isRich(output: Json): boolean {
 /** The ids of the cells that the server trusts. */
 function trustedIn(model: Contents.IModel): Set<string> {
   const { cells } = model.content as { cells: { id?: string; metadata: { trusted?: boolean } }[] };
-  return new Set(
-    cells.filter(cell => cell.metadata.trusted === true).map(cell => cell.id ?? '')
-  );
+  return new Set(cells.filter(cell => cell.metadata.trusted === true).map(cell => cell.id ?? ''));
 }
