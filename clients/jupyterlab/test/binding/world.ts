@@ -1,6 +1,7 @@
 /** A server made of core's transforms, and JupyterLabs that follow a document of it. */
 
 import assert from 'node:assert/strict';
+import { afterEach } from 'node:test';
 
 import { YFile, YNotebook, type YCodeCell } from '@jupyter/ydoc';
 import {
@@ -27,6 +28,9 @@ import {
 import type * as Y from 'yjs';
 
 import { FileBinding, NotebookBinding, type NotebookOptions } from '../../src/binding/index.js';
+
+// Yjs warns of the way in which `@jupyter/ydoc` makes cells; faults are what is played here.
+console.warn = () => {};
 
 type Entry = EntryMessage & { client: string; ops: Change };
 
@@ -104,7 +108,7 @@ export class Server {
 
 /** One browser: a session, its shared model, the binding; and a line to the server. */
 export class Lab implements Link {
-  readonly patience = 1e9;
+  readonly patience = 1e8;
   readonly session: Session;
   readonly notebook = new YNotebook({ disableDocumentWideUndoRedo: true });
   readonly file = new YFile();
@@ -119,6 +123,7 @@ export class Lab implements Link {
     readonly server: Server,
     options: NotebookOptions = {}
   ) {
+    labs.add(this);
     this.session = new Session(this, server.path, { client: `c${names++}` });
     const withClock = { now: () => this.time, ...options };
     this.binding = isNotebook(server.document)
@@ -185,7 +190,10 @@ export class Lab implements Link {
     typeInto(this.cell(id).ysource, at, text, deleted);
   }
 
+  /** Close the page. */
   dispose(): void {
+    labs.delete(this);
+    this.server.leave(this);
     this.binding.dispose();
     this.session.sync.fail(new Error('over') as never);
     this.notebook.dispose();
@@ -194,6 +202,8 @@ export class Lab implements Link {
 }
 
 let names = 0;
+const labs = new Set<Lab>();
+afterEach(() => labs.forEach(lab => lab.dispose()));
 
 /** One editor of a text: what CodeMirror's binding does. */
 export function typeInto(ytext: Y.Text, at: number, text: string, deleted = 0): void {
