@@ -36,6 +36,11 @@ export class LiveDocuments {
     return this._renamed;
   }
 
+  /** Whether there is one. */
+  get any(): boolean {
+    return this.open.size > 0;
+  }
+
   /** A new shared model of a notebook; it is filled when the document has come. */
   openNotebook(path: string): YNotebook {
     const model = new YNotebook({ disableDocumentWideUndoRedo: true });

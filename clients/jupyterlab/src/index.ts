@@ -37,7 +37,7 @@ import { leaveAlone } from './drives.js';
 import { CellExecutor } from './executor.js';
 import { followQuestions } from './input.js';
 import { followKernel } from './kernels.js';
-import { sayConnectionLost } from './lost.js';
+import { quietly } from './lost.js';
 import { PresenceBar } from './presence.js';
 import { followPrompts } from './prompts.js';
 import { LiveContents, PROVIDER } from './provider.js';
@@ -61,6 +61,8 @@ function shownIn(widget: Widget | null, documents: LiveDocuments): LiveDocument 
   const context = (widget as Partial<DocumentWidget> | null)?.context;
   return context === undefined ? null : documents.of(context.model.sharedModel);
 }
+
+let opened: LiveDocuments | null = null;
 
 const documents: JupyterFrontEndPlugin<LiveDocuments> = {
   id: 'ot-jupyter:plugin',
@@ -111,6 +113,7 @@ const documents: JupyterFrontEndPlugin<LiveDocuments> = {
       loaded.changed.connect(obey);
       obey();
     });
+    opened = live;
     return live;
   }
 };
@@ -256,7 +259,8 @@ const lost: JupyterFrontEndPlugin<IConnectionLost> = {
   description: 'Says that the connection is lost without a dialog.',
   autoStart: true,
   provides: IConnectionLost,
-  activate: () => sayConnectionLost
+  // It is needed before there are documents.
+  activate: () => quietly(() => opened?.any ?? false)
 };
 
 // On a JupyterHub the connection is lost with the server, and its extension offers to start it.

@@ -1,21 +1,15 @@
 /** The connection to the server is lost: nothing to stop working for. */
 
-import type { IConnectionLost } from '@jupyterlab/application';
-import { Notification } from '@jupyterlab/apputils';
-import { nullTranslator } from '@jupyterlab/translation';
-
-let said = '';
+import { ConnectionLost, type IConnectionLost } from '@jupyterlab/application';
 
 /**
- * Say it aside, once at a time, in place of JupyterLab's dialog: people go on typing, and the status
- * tells how it stands with their documents.
+ * Shows JupyterLab's dialog only where nothing else tells: the status of a live document does, and
+ * people go on typing in it. `told` says whether there is one.
  */
-export const sayConnectionLost: IConnectionLost = async (_manager, _error, translator) => {
-  if (!Notification.manager.has(said)) {
-    const trans = (translator ?? nullTranslator).load('ot_jupyter');
-    said = Notification.warning(
-      trans.__('There is no connection to the server. It is tried again, and you can go on.'),
-      { autoClose: 10_000 }
-    );
-  }
-};
+export function quietly(told: () => boolean): IConnectionLost {
+  return async (...lost) => {
+    if (!told()) {
+      await ConnectionLost(...lost);
+    }
+  };
+}
