@@ -129,6 +129,9 @@ function readNext(
     const ycell = view.maps.get(id) as YCell;
     const before = get(shown.cells, id);
     const same = before !== undefined && known.has(ycell) && !cells.has(ycell) && !texts.has(ycell);
+    if (before !== undefined && !known.has(ycell)) {
+      view.misstated.add(id); // what is new in Yjs says nothing of a run
+    }
     put(next.cells, id, same ? before : view.read(ycell, before));
   }
   const metadata = entriesOf(view.ymetadata);
@@ -164,6 +167,7 @@ function keepMerged(next: NotebookDocument, shown: NotebookDocument, view: Noteb
   view.maps.set(kept, ycell);
   next.order = next.order.map(one => (one === id ? kept : one));
   delete next.cells[id];
+  view.misstated.add(kept);
   put(next.cells, kept, view.read(ycell, shown.cells[kept]));
 }
 

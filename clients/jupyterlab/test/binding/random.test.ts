@@ -279,7 +279,7 @@ for (const [title, file] of [
       try {
         await new Run(seed, file).play();
       } catch (error) {
-        throw new Error(`OT_SEED=${seed}`, { cause: error });
+        throw new Error(`OT_SEED=${seed}: ${String((error as Error).stack)}`, { cause: error });
       }
     }
   });

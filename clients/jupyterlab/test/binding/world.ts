@@ -287,7 +287,7 @@ export function seen(notebook: YNotebook): Json {
         metadata: plainMetadata(Object.fromEntries(ymodel.get('metadata'))),
         ...(code
           ? {
-              outputs: (cell as YCodeCell).getOutputs(),
+              outputs: (cell as YCodeCell).getOutputs().map(one => unfetched(one as Json)),
               execution_count: ymodel.get('execution_count') ?? null,
               state: (cell as YCodeCell).executionState
             }
@@ -306,11 +306,17 @@ function expected({ cells, order, metadata }: NotebookDocument): Json {
       const runs = ['queued', 'running'].includes(String(execution['state']));
       const rest =
         cell_type === 'code'
-          ? { outputs, execution_count, state: runs ? 'running' : 'idle' }
+          ? { outputs: outputs.map(unfetched), execution_count, state: runs ? 'running' : 'idle' }
           : { attachments };
       return { id, cell_type, source, metadata, ...rest };
     })
   });
+}
+
+/** What a large output is without what may have been fetched. */
+function unfetched(output: Json): Json {
+  const { text: _text, ...rest } = output as Record<string, Json>;
+  return 'blobs' in rest ? rest : output;
 }
 
 function plainMetadata(metadata: Record<string, unknown>): Record<string, unknown> {
