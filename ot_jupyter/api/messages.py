@@ -58,6 +58,10 @@ class SetPresence(NamedTuple):
     presence: dict[str, Any] | None
 
 
+class Ping(NamedTuple):
+    """Say that you are there: a page in a browser does not see the pings of the protocol below."""
+
+
 class Close(NamedTuple):
     """Follow a document no longer."""
 
@@ -105,7 +109,9 @@ class Comm(NamedTuple):
     buffers: list[bytes]
 
 
-Message: TypeAlias = Open | Submit | SetPresence | Close | Save | Control | Answer | Comms | Comm
+Message: TypeAlias = (
+    Open | Submit | SetPresence | Close | Save | Control | Answer | Comms | Comm | Ping
+)
 
 
 def _fields(required: set[str], *optional: str) -> tuple[Set[str], Set[str]]:
@@ -117,6 +123,7 @@ _FIELDS: Final = {
     "open": _fields({"path", "client"}, "kind", "epoch", "known"),
     "submit": _fields({"doc", "n", "base", "hash", "ops"}, "skip", "presence"),
     "presence": _fields({"doc", "presence"}),
+    "ping": _fields(set()),
     "close": _fields({"doc"}),
     "save": _fields({"doc"}),
     "kernel": _fields({"doc", "action"}, "spec", "cells"),
@@ -170,6 +177,8 @@ def parse_message(value: dict[str, Any], limits: ApiLimits) -> Message:
     _check_fields(value, kind)
     if kind == "open":
         return _open(value)
+    if kind == "ping":
+        return Ping()
     doc = _text(value, "doc", NAME_LENGTH)
     if kind == "submit":
         return _submit(value, doc, limits)

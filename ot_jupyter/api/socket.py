@@ -52,6 +52,7 @@ from .messages import (
     Control,
     Message,
     Open,
+    Ping,
     Save,
     SetPresence,
     Submit,
@@ -434,6 +435,9 @@ class Session:
         if isinstance(message, Close):
             self._leave(message.doc)
             return
+        if isinstance(message, Ping):
+            self._tell("pong")
+            return
         self._note_rights(rights[0])
         if not rights[0]:
             raise Refused("forbidden", "you may not read contents")
@@ -648,7 +652,7 @@ _EXECUTE: Final = ("execute", "kernels")
 
 def _needed(message: Message) -> tuple[tuple[str, str], ...]:
     """The rights that a message needs: to do what, and with what."""
-    if isinstance(message, Close):
+    if isinstance(message, (Close, Ping)):
         return ()
     if isinstance(message, (Open, SetPresence, Comms)):
         return (_READ,)
