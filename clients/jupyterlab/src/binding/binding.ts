@@ -219,10 +219,9 @@ export abstract class Binding<D extends Document> {
     if (ops.length === 0) {
       return;
     }
-    this.shown = apply(shown, ops) as D;
-    const late = this.held.length > 0;
-    if (late) {
-      [ops, this.held] = transformChanges(ops, this.held, { later: true });
+    const seen = ops;
+    if (this.held.length > 0) {
+      [ops, this.held] = transformChanges(seen, this.held, { later: true });
     }
     this.sent = ops;
     try {
@@ -230,10 +229,8 @@ export abstract class Binding<D extends Document> {
     } finally {
       this.sent = null;
     }
-    const { document } = this.session;
-    if (this.held.length === 0 && this.fits(document)) {
-      this.shown = document as D; // the same, and the same object
-    }
+    // Mostly the view shows all of the document: then it is the same object.
+    this.shown = (this.held.length > 0 ? apply(shown, seen) : this.session.document) as D;
   }
 
   /** Whether this goes on with what was typed last. */

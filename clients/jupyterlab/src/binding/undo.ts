@@ -17,7 +17,7 @@ export interface Undoable {
 }
 
 /**
- * Have the session undo. `scope` tells the stack; `stepped` is called after each step. The manager
+ * Have the session undo. `scope` tells the stack; `stepped` is called after each step that did something. The manager
  * of Yjs records nothing from now on: it would only keep what was deleted.
  */
 export function takeOver(
@@ -27,7 +27,9 @@ export function takeOver(
   stepped: () => void
 ): void {
   const step = (done: boolean): boolean => {
-    stepped();
+    if (done) {
+      stepped();
+    }
     return done;
   };
   target.undo = () => step(session.undo(scope()));

@@ -261,6 +261,15 @@ test('the state of a run is the document’s', async () => {
   assert.equal(a.cell('a').executionState, 'idle');
 });
 
+test('a cell that is moved here goes on running', async () => {
+  const [a] = (await open(notebookOf({ a: 'x', b: 'y' }), 1)) as [Lab];
+  a.server.enter([{ op: 'replace', path: '/cells/a/execution', value: { state: 'running' } }]);
+  await settle([a]);
+  a.notebook.moveCell(0, 1);
+  await settle([a]);
+  assert.equal(a.cell('a').executionState, 'running');
+});
+
 test('a prompt of 0 is 0', async () => {
   const [a] = (await open(notebookOf({ a: { execution_count: 0 } }), 1)) as [Lab];
   a.cell('a').setMetadata('k', 1);
