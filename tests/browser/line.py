@@ -7,6 +7,8 @@ from threading import Thread
 
 from tests.gate import Gate
 
+END_SECONDS = 5.0  # for what is on the line to notice that it is cut
+
 
 class Line:
     """A :class:`Gate` for tests that are no coroutines. ``url`` is its end of the browser."""
@@ -36,4 +38,8 @@ class Line:
 
     async def _end(self) -> None:
         await self._gate.__aexit__(None, None, None)
-        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            _, late = await asyncio.wait(left, timeout=END_SECONDS)
+            for task in late:
+                task.cancel()
