@@ -29,16 +29,19 @@ import type * as Y from 'yjs';
 
 import { FileBinding, NotebookBinding, type NotebookOptions } from '../../src/binding/index.js';
 
-// Yjs warns of the way in which `@jupyter/ydoc` makes cells; faults are what is played here.
-console.warn = () => {};
+/** What our own code complained of. (Yjs warns of the way in which `@jupyter/ydoc` makes cells.) */
+export const complaints: string[] = [];
+console.warn = console.error = (text: unknown, ...more: unknown[]) => {
+  if (String(text).startsWith('ot-jupyter')) {
+    complaints.push([text, ...more].map(one => (one as Error).stack ?? String(one)).join(' '));
+  }
+};
 
 type Entry = EntryMessage & { client: string; ops: Change };
 
 /** Puts changes in order and tells all who follow. */
 export class Server {
   readonly entries: Entry[] = [];
-  /** What changes of clients were refused for. */
-  readonly refusals: string[] = [];
   write = true;
   private readonly seen = new Map<string, number>();
   private readonly followers = new Map<Lab, string>();
