@@ -20,10 +20,19 @@ from ot_jupyter.sequencer.entry import Head
 from ot_jupyter.sequencer.files import Files
 from ot_jupyter.sequencer.log import Attempt, LogUnavailable
 from ot_jupyter.sequencer.memory import MemoryLog
-from ot_jupyter.sequencer.pen import Submission, Verdict
-from ot_jupyter.sequencer.projection import Image, Past, digest_of, is_nearer, merge, project
+from ot_jupyter.sequencer.pen import ABSENT, Submission, Verdict
+from ot_jupyter.sequencer.projection import (
+    Image,
+    Past,
+    digest_of,
+    expected_by,
+    is_nearer,
+    merge,
+    project,
+)
 from ot_jupyter.sequencer.sequencer import Sequencer, Settings
 from ot_jupyter.transforms import Document, apply, new_cell
+from ot_jupyter.transforms.diff import diff
 from ot_jupyter.transforms.notebook import document_notebook
 from tests.outside import change, quick, read, sources, until, write
 from tests.server_process import ServerProcess
@@ -312,6 +321,15 @@ def test_text_of_a_cell_that_others_replaced_is_not_there_twice() -> None:
         "typed in front and here  typed as much behind",
         "one, much longer than it was before",
     ]
+
+
+def test_a_change_of_the_file_expects_what_it_would_destroy() -> None:
+    """Somebody types into a cell in the instant in which it is removed: merge once more."""
+    document = book(a="one", b="two", c="three")
+    change = diff(document, book(a="one!", x="new", c="three"))
+    assert expected_by(change, document) == (
+        (("cells", "b", "source"), "two"), (("cells", "x"), ABSENT),
+    )  # fmt: skip
 
 
 def book(**sources: str) -> Document:

@@ -10,14 +10,13 @@ a document: operations, and what they expect to find, so nothing is written over
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from ..sequencer.entry import Entry
+from ..sequencer.pen import Expected
 from ..sequencer.runs import UNDER_WAY, execution_path, is_under_way
 from ..transforms import Change, Document, new_cell, pointer, segments
 from ..transforms.diff import diff_text
-from ..transforms.pointer import Segments
-from ..transforms.values import Json
 from .messages import well_formed
 
 ENDED: Final = ("ok", "error", "aborted", "lost")
@@ -70,9 +69,6 @@ def find_run(document: Document, run: Run) -> dict[str, Any] | None:
     execution: dict[str, Any] = cell["execution"]
     names = [one["run"] for one in runs_in(execution) if one["state"] in UNDER_WAY]
     return execution if run.name in names else None
-
-
-Expected: TypeAlias = tuple[Segments, Json]  # a place in the document, and what is there
 
 
 class Proposal(NamedTuple):

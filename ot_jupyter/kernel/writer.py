@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 from ..sequencer.entry import Head
 from ..sequencer.live import LiveDocument
-from ..sequencer.pen import Accepted, Submission
+from ..sequencer.pen import Accepted, Expected, Submission
 from ..transforms import Change, Document, Refused
-from .execution import Expected, Proposal
+from .execution import Proposal
 
 logger = logging.getLogger("ot_jupyter")
 

@@ -317,13 +317,13 @@ class LiveFile:
         verdict = await self.live.commit(
             lambda answer: Submission(
                 client=request.name, n=1, base=request.base, ops=request.ops, user="file",
-                answer=answer, consume=False, strict=request.strict,
+                answer=answer, consume=False, expects=request.expects,
             )
         )  # fmt: skip
         if isinstance(verdict, Accepted):
             logger.info("ot_jupyter: %s was changed outside", self.path)
             return verdict.head
-        if verdict.code == "moved":
+        if verdict.code in ("unexpected", "unknown_base"):
             return None
         raise OSError(f"the change on disk can't be merged: {verdict.message}")
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
@@ -39,6 +39,9 @@ from .entry import NOTHING_SEEN, Entry, Head, Seen, Snapshot, advance, chain, fo
 from .entry import make_entry as _make_entry
 from .log import Appended, DocumentRef, Loaded, Moved, NotAppended, Outcome
 from .runs import AUTHOR, batch_name, queue_runs
+
+ABSENT: Final = object()  # expected where nothing may be
+Expected: TypeAlias = tuple[Segments, Json]  # a place in the document, and what is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,8 @@ class Submission(NamedTuple):
 
     ``consume``: if it is refused, its number is taken all the same (see :class:`Rejected`).
     ``strict``: it is rejected (``moved``) unless its base is the head when its turn comes.
-    ``expects``: values that the document must have at places (JSON Pointers, by their parts) when
-    its turn comes, else it is rejected (``unexpected``).
+    ``expects``: values that the document must have at places (JSON Pointers, by their parts; or
+    ``ABSENT``) when its turn comes, else it is rejected (``unexpected``).
     ``waits``: it lets those that don't go first: what people type, before what kernels put out.
     ``answer`` is called once, on the event loop, when the verdict stands.
     """
@@ -85,7 +88,7 @@ class Submission(NamedTuple):
     digest: str = ""
     consume: bool = True
     strict: bool = False
-    expects: tuple[tuple[Segments, Json], ...] = ()
+    expects: tuple[Expected, ...] = ()
     waits: bool = False
 
 
@@ -646,7 +649,7 @@ def _is_at(document: Document, place: Segments, value: Json) -> bool:
     found: Json = document
     for key in place:
         if type(found) is not dict or key not in found:
-            return False
+            return value is ABSENT
         found = found[key]
     return bool(found == value)
 

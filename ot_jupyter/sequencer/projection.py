@@ -35,6 +35,7 @@ from ..transforms.diff import adopt_ids, diff, diff_text
 from ..transforms.notebook import document_notebook, notebook_document
 from .entry import Head
 from .log import Attempt, FileState, LogUnavailable
+from .pen import ABSENT, Expected
 
 LOOKS = 100  # at a file that changes while it is read
 BUSY_SECONDS = 10.0  # so long another server's save is waited for
@@ -42,7 +43,6 @@ LATE_SECONDS = 5.0  # a save that was begun before then is given up by its own s
 GONE_SECONDS = 2.0  # so long a vanished file may be on its way back
 HALF_SECONDS = 2.0  # so long a file that looks half written may be written on
 STILL_SECONDS = 0.1  # so long any foreign file must have been left alone
-STRICT_TRIES = 5  # to enter a change of the file at the very state that it was merged into
 AGAIN_SECONDS = 0.05  # until the next look, where another server is at work
 
 GONE = "the file was moved or deleted; the document goes on without it"
@@ -224,6 +224,20 @@ def merge(base: Document, found: Document, document: Document, past: Past | None
     return change
 
 
+def expected_by(change: Change, document: Document) -> tuple[Expected, ...]:
+    """What must still be so when a merged change is committed: text that is typed meanwhile into a
+    cell that it removes, or a cell that is brought back with the id of one that it adds, would be
+    lost to the rules of the algebra; merged once more, both are spared."""
+    expects: list[Expected] = []
+    for op in change:
+        cell = segments(op["path"])
+        if op["op"] == "add":
+            expects.append((cell, ABSENT))
+        elif op["op"] == "remove" and "index" in op and cell[1] in document["cells"]:
+            expects.append(((*cell, "source"), document["cells"][cell[1]]["source"]))
+    return tuple(expects)
+
+
 def _with_ops_of(cells: set[str], exact: Change, ours: Change) -> Change:
     """``ours``, with what is done inside these cells as it is in ``exact``."""
 
@@ -328,12 +342,12 @@ class Discard(NamedTuple):
 
 class Enter(NamedTuple):
     """Commit a change of the file, made for the state ``base``; of the same name at most once.
-    Result: the head that it led to; None if it is ``strict`` and ``base`` is not the head."""
+    Result: the head that it led to; None if the document is not as ``expects`` says by then."""
 
     name: str
     base: Head
     ops: Change
-    strict: bool
+    expects: tuple[Expected, ...]
 
 
 class Entered(NamedTuple):
@@ -392,7 +406,6 @@ class Projection:
         self.known: Stat | None = None  # of the file that holds the image
         self._projected = ""  # digest of the state that the file holds, as it was before hooks
         self._seen: tuple[object, float] = (None, 0.0)  # what was strange, and since when
-        self._tries = 0  # to enter what others wrote
         self._outcome: dict[str, bool] = {}  # whether a save was made, where we know
 
     def forget(self) -> None:
@@ -582,13 +595,10 @@ class Projection:
             )
             rev = base.rev
             if change:
-                # Strict, as what is typed meanwhile may lie in a cell that the change removes.
-                self._tries += 1
-                head: Head | None = yield Enter(name, base, change, self._tries <= STRICT_TRIES)
+                head: Head | None = yield Enter(name, base, change, expected_by(change, document))
                 if head is None:
                     return False
                 rev = head.rev
-        self._tries = 0
         return (yield from self._promote(attempt, rev, state))
 
     def _promote(self, attempt: Attempt, rev: int, state: FileState) -> Work[bool]:

@@ -280,9 +280,7 @@ class DiskServer(Server):
             result: Any
             if isinstance(verdict, Accepted):
                 result = verdict.head
-                if not request.strict and not verdict.repeated:
-                    self.world.forced += 1
-            elif verdict.code == "moved":
+            elif verdict.code in ("unexpected", "unknown_base"):
                 result = None
             else:
                 result = OSError(verdict.message)
@@ -291,7 +289,7 @@ class DiskServer(Server):
         self.pen.submit(
             Submission(
                 client=request.name, n=1, base=request.base, ops=request.ops, user="file",
-                answer=answer, consume=False, strict=request.strict,
+                answer=answer, consume=False, expects=request.expects,
             )
         )  # fmt: skip
         self.kick()
@@ -364,7 +362,6 @@ class DiskWorld(World):
         self.fate: dict[str, bool] = {}  # of marks that others touched: is it to be there?
         self.overwritten: set[str] = set()  # outside, twice in the midst of one save
         self.placed: dict[str, str] = {}  # mark that was written outside -> its cell
-        self.forced = 0  # changes of the file that met what was typed in the same instant
         self.acts: Counter[str] = Counter()
         self.unreverted = 0
         super().__post_init__()
