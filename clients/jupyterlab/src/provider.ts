@@ -6,6 +6,7 @@
 import type { Contents, IContentProvider } from '@jupyterlab/services';
 import { YFile } from '@jupyter/ydoc';
 import { Signal, type ISignal } from '@lumino/signaling';
+import type { Session } from 'ot-jupyter-core';
 
 import type { LiveDocuments } from './documents.js';
 
@@ -65,7 +66,7 @@ export class LiveContents implements IContentProvider {
       this.drive.get(path, { ...elsewhere, content: false, hash: false }),
       live.session.ready
     ]);
-    return described(model, live.session.readOnly);
+    return this.described(model, live.session);
   }
 
   /** Have the server write a live document to its file now; save anything else as always. */
@@ -78,15 +79,15 @@ export class LiveContents implements IContentProvider {
     return this.get(path, { content: false });
   }
 
-  private readonly _fileChanged = new Signal<IContentProvider, Contents.IChangedArgs>(this);
-}
+  private described(model: Contents.IModel, session: Session): Contents.IModel {
+    const { hash: _hash, hash_algorithm: _algorithm, ...rest } = model;
+    const first = this.times.get(session) ?? model.last_modified;
+    this.times.set(session, first);
+    const writable = model.writable && !session.readOnly;
+    return { ...rest, content: null, last_modified: first, writable };
+  }
 
-function described(model: Contents.IModel, readOnly: boolean): Contents.IModel {
-  const { hash: _hash, hash_algorithm: _algorithm, ...rest } = model;
-  return {
-    ...rest,
-    content: null,
-    last_modified: model.created,
-    writable: model.writable && !readOnly
-  };
+  /** When the file was written last, as it was first seen. */
+  private readonly times = new WeakMap<Session, string>();
+  private readonly _fileChanged = new Signal<IContentProvider, Contents.IChangedArgs>(this);
 }
