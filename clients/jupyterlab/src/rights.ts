@@ -48,20 +48,20 @@ export function followFileRights(
   live: LiveDocument | null
 ): () => void {
   const { editor } = widget.content;
-  if (live === null) {
-    if (isNotebookPath(widget.context.path)) {
-      editor.setOption('readOnly', true);
-    }
-    return () => undefined;
-  }
   const refresh = (): void => {
-    if (!widget.isDisposed && editor.getOption('readOnly') !== live.session.readOnly) {
-      editor.setOption('readOnly', live.session.readOnly);
+    const locked = live === null ? isNotebookPath(widget.context.path) : live.session.readOnly;
+    if (!widget.isDisposed && editor.getOption('readOnly') !== locked) {
+      editor.setOption('readOnly', locked);
     }
   };
-  return live.session.subscribe(event => {
-    if (event.type === 'status' || event.type === 'reset') {
-      refresh();
-    }
-  });
+  // The user's settings are given to each editor after it was made, and this is one of them.
+  widget.node.addEventListener('focusin', refresh);
+  void widget.context.ready.then(refresh);
+  return live === null
+    ? () => undefined
+    : live.session.subscribe(event => {
+        if (event.type === 'status' || event.type === 'reset') {
+          refresh();
+        }
+      });
 }
