@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ot_jupyter.sequencer.projection import digest_of, project
@@ -75,6 +75,7 @@ def stream(text: str) -> dict[str, Any]:
     return {"output_type": "stream", "name": "stdout", "text": text}
 
 
+@settings(deadline=None)
 @given(OUTPUTS, LIMITS)
 def test_what_is_detached_can_be_attached(output: dict[str, Any], limit: int) -> None:
     before = deepcopy(output)
@@ -93,6 +94,7 @@ def test_what_is_detached_can_be_attached(output: dict[str, Any], limit: int) ->
     assert detach(deepcopy(output), limit) == (small, contents)
 
 
+@settings(deadline=None)
 @given(st.lists(OUTPUTS, max_size=4), LIMITS)
 def test_documents(outputs: list[dict[str, Any]], limit: int) -> None:
     document = notebook(*outputs)
@@ -114,6 +116,7 @@ def test_documents(outputs: list[dict[str, Any]], limit: int) -> None:
     )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(OUTPUTS, max_size=3), LIMITS)
 def test_a_file_has_the_digest_of_what_was_saved(outputs: list[dict[str, Any]], limit: int) -> None:
     """References come back as they were, through a file that sorts its keys."""
@@ -125,6 +128,7 @@ def test_a_file_has_the_digest_of_what_was_saved(outputs: list[dict[str, Any]], 
     assert digest_of(detach_document(again, limit)[0]) == digest_of(small)
 
 
+@settings(deadline=None)
 @given(st.lists(OUTPUTS, max_size=3), LIMITS)
 def test_without_the_contents_a_notebook_is_valid(
     outputs: list[dict[str, Any]], limit: int

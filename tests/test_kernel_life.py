@@ -124,11 +124,11 @@ async def test_a_kernelspec_that_is_not_there(lab: Lab) -> None:
 
 
 async def test_interrupt_ends_what_runs_and_what_waits(lab: Lab) -> None:
-    path = lab.write("import time; time.sleep(1000)", "2", "3")
+    path = lab.write("import time; print('at it', flush=True); time.sleep(1000)", "2", "3")
     async with lab.visit(path, "ada") as ada:
         await ada.submit(run("c0", "c1"))
         await ada.submit(run("c2"))
-        await ada.until(is_in(ada, "c0", "running"))
+        await ada.until(lambda: bool(ada.document["cells"]["c0"]["outputs"]))
         await lab.control(path, "interrupt")
         await ada.until(at_rest(ada))
         cells = ada.document["cells"]
