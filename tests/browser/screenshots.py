@@ -88,7 +88,7 @@ def offline(ada: Person, bob: Person, browser: Browser, folder: Path) -> None:
 def dark(ada: Person, folder: Path) -> None:
     """The details, in JupyterLab's dark theme."""
     ada.command("apputils:change-theme", theme="JupyterLab Dark")
-    ada.page.locator(".ot-Status").first.click()
+    ada.page.locator(".ot-Status:visible").first.click()
     ada.page.locator(".ot-Details").wait_for()
     ada.page.wait_for_timeout(500)  # the theme's sheets
     ada.screenshot(folder / "details.png")
