@@ -10,7 +10,7 @@ from ot_jupyter import transforms
 from ot_jupyter.transforms import Refused, delta, diff
 from ot_jupyter.transforms.check import client_cell
 
-from ..fuzz.strategies import CLIENT, PROFILES, random_case, random_text
+from ..fuzz.strategies import CLIENT, PROFILES, pick, random_case, random_text
 from ..fuzz.test_mutations import quick_checks
 from .core import Call, Core, algebra, survives_json
 
@@ -18,6 +18,16 @@ CASES = 4_000  # random cases, each with dozens of calls
 BATCH = 50
 
 HALVES = ("\ud83d", "\ude00")  # of a surrogate pair, each alone
+ALIKE = ("\U0001f600", "\U0001f601", "\U0001fa00", "\n", "a", *HALVES)  # pairs that share a half
+# Texts of which one is the other with one more unit, but not with one more code point; and such as
+# differ within a pair.
+WITHIN_PAIRS = (
+    (HALVES[1], "\U0001f600"), (HALVES[0], "\U0001f600"), ("\U0001f600", "\U0001f601"),
+    ("\U0001f600", "\U0001fa00"), ("\U0001f600", f"{HALVES[0]}a{HALVES[1]}"),
+    ("\U0001f600", "\U0001f601\U0001f600"),
+    (f"{HALVES[1]}x\nq\n", f"{HALVES[1]}xw\n\U0001f600x\nq\n"),
+    (f"a\n{HALVES[1]}\n", "a\n\U0001f600\n"),
+)  # fmt: skip
 
 
 def test_all_that_is_known_of_the_algebra(core: Core) -> None:
@@ -112,9 +122,39 @@ def _with_lines(chance: Random, text: str) -> str:
     return "\n".join([*lines[:at], *lines[start : start + 2], *lines[at:]])
 
 
+def within_pairs() -> Iterator[tuple[Call, Any]]:
+    """Calls with their answers, both ways."""
+    for one, other in WITHIN_PAIRS:
+        for old, new in ((one, other), (other, one)):
+            yield from _text_calls(Random(0), old, new)
+
+
+def _typed(chance: Random, text: str) -> str:
+    """The text with a piece taken out, or put in: symbols that have half of their pair in common,
+    and halves themselves."""
+    at = chance.randrange(len(text) + 1)
+    gone = chance.randrange(3) if chance.randrange(2) else 0
+    piece = "" if gone else "".join(pick(chance, ALIKE) for _ in range(chance.randrange(4)))
+    longer = text[:at] + piece + text[at + gone :]
+    return longer if survives_json(longer) else text
+
+
+def _changed(chance: Random, text: str) -> str:
+    """Another text, or what the text may have become."""
+    kind = chance.randrange(4)
+    if kind == 0:
+        return _with_lines(chance, text)
+    return _typed(chance, text) if kind == 1 else _text(chance)
+
+
 def _texts(chance: Random) -> Iterator[tuple[Call, Any]]:
-    old = _text(chance)
-    new = _with_lines(chance, old) if chance.randrange(4) == 0 else _text(chance)
+    for alike in (False, True):
+        old = _typed(chance, _typed(chance, _text(chance))) if alike else _text(chance)
+        new = _typed(chance, old) if alike else _changed(chance, old)
+        yield from _text_calls(chance, old, new)
+
+
+def _text_calls(chance: Random, old: str, new: str) -> Iterator[tuple[Call, Any]]:
     found = diff.diff_text(old, new)
     yield Call("diffText", (old, new)), found
     yield Call("applyDelta", (old, found)), new
@@ -137,6 +177,11 @@ def same(found: Any, expected: Any) -> bool:
             and (found.code, found.pointer) == (expected.code, expected.pointer)
         )
     return diff.same(found, expected)
+
+
+def test_what_lies_within_pairs(core: Core) -> None:
+    for call, expected in within_pairs():
+        assert same(core.ask([call])[0], expected), call
 
 
 def test_the_same_results_and_refusals(core: Core) -> None:

@@ -13,6 +13,7 @@
  * The algorithms are those of the ot-text family (ShareDB's text type, Quill's Delta).
  */
 
+import { append } from './lists.js';
 import { slicePoints, pointLength, Walker } from './units.js';
 import {
   type Delta,
@@ -197,10 +198,10 @@ function applyToList(list: Json[], delta: Delta): Json[] {
       }
       at += 1;
     } else if (isInsert(part)) {
-      result.push(...(part as Json[]));
+      append(result, part as Json[]);
     } else {
       if (part > 0) {
-        result.push(...list.slice(at, at + part));
+        append(result, list.slice(at, at + part));
       }
       at += Math.abs(part);
     }
@@ -208,7 +209,7 @@ function applyToList(list: Json[], delta: Delta): Json[] {
   if (at > list.length) {
     throw beyond(at, list.length);
   }
-  result.push(...list.slice(at));
+  append(result, list.slice(at));
   return result;
 }
 

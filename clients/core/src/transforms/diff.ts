@@ -2,6 +2,7 @@
 
 import { canonical } from './delta.js';
 import { equal } from './equal.js';
+import { append } from './lists.js';
 import { gaps, longestIncreasing, match } from './match.js';
 import { pointer } from './pointer.js';
 import { diffText, similar } from './texts.js';
@@ -43,11 +44,11 @@ function diffNotebook(old: NotebookDocument, document: NotebookDocument): Change
   for (const id of document.order) {
     const before = get(old.cells, id);
     if (before !== undefined) {
-      change.push(...diffCell(id, before, document.cells[id] as Cell));
+      append(change, diffCell(id, before, document.cells[id] as Cell));
     }
   }
-  change.push(...diffObject(['metadata'], old.metadata, document.metadata));
-  change.push(...diffObject([], kernelOf(old), kernelOf(document)));
+  append(change, diffObject(['metadata'], old.metadata, document.metadata));
+  append(change, diffObject([], kernelOf(old), kernelOf(document)));
   return change;
 }
 

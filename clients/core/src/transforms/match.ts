@@ -7,6 +7,8 @@
  * stand in for ratios.
  */
 
+import { append } from './lists.js';
+
 /** `[i, j, n]`: n elements from i on in the old sequence are those from j on in the new one. */
 export type Match = readonly [number, number, number];
 /** Old from, old to, new from, new to. */
@@ -63,7 +65,10 @@ export function match(a: readonly string[], b: readonly string[], uniqueFirst: b
     if (anchors.length === 0) {
       const runs = shortestScript(left, right);
       if (runs !== null) {
-        found.push(...runs.map(([p, q, n]): Match => [i + p, j + q, n]));
+        append(
+          found,
+          runs.map(([p, q, n]): Match => [i + p, j + q, n])
+        );
         continue;
       }
       anchors = uniqueFirst ? [] : unique();
@@ -72,7 +77,10 @@ export function match(a: readonly string[], b: readonly string[], uniqueFirst: b
       continue;
     }
     const steps = anchors.map(([p, q]): Match => [p, q, 1]);
-    found.push(...steps.map(([p, q]): Match => [i + p, j + q, 1]));
+    append(
+      found,
+      steps.map(([p, q]): Match => [i + p, j + q, 1])
+    );
     for (const [p, pEnd, q, qEnd] of gaps(steps, left.length, right.length)) {
       if (p < pEnd && q < qEnd) {
         stack.push({ gap: [i + p, i + pEnd, j + q, j + qEnd], rounds: top.rounds + 1 });

@@ -6,6 +6,7 @@
  */
 
 import { canonical } from './delta.js';
+import { append } from './lists.js';
 import {
   type Gap,
   type Match,
@@ -17,7 +18,8 @@ import {
   joined,
   match
 } from './match.js';
-import { hasPairs, pointLength } from './units.js';
+import { Packing } from './packing.js';
+import { hasPairs, pointLength, splitsPair } from './units.js';
 import type { Delta } from './values.js';
 
 /** Finds matches in two texts, of which neither is empty. */
@@ -37,6 +39,19 @@ export function diffText(old: string, text: string): Delta {
   if (!hasPairs(old) && !hasPairs(text)) {
     return diffUnits(old, text);
   }
+  const [latest, suffix] = [commonPoints(old, text), commonSuffix(old, text)];
+  if (latest + suffix >= Math.min(old.length, text.length)) {
+    return cutsPair(old, text, latest) ? diffPacked(old, text) : onePiece(old, text, latest);
+  }
+  // Only the lines between the equal ones are looked at: a key press in a long text is no work.
+  const start = lineStart(old, latest);
+  const end = equalLines(old, suffix);
+  const between = (of: string): string => of.slice(start, of.length - end);
+  const found = diffPacked(between(old), between(text));
+  return canonical([pointLength(old.slice(0, start)), ...found]);
+}
+
+function diffPacked(old: string, text: string): Delta {
   const packing = new Packing(old + text);
   if (packing.full) {
     return canonical([text, -pointLength(old)]);
@@ -46,41 +61,24 @@ export function diffText(old: string, text: string): Delta {
   );
 }
 
-/**
- * Code points with two units (and halves of them) as single units that the texts do not have, so that
- * units and code points are the same. All of them are symbols that stand alone, and so are these.
- */
-class Packing {
-  full = false;
-  private readonly units = new Map<string, string>();
-  private readonly points = new Map<string, string>();
+/** How many units at the start are equal, without the half of a pair. */
+function commonPoints(a: string, b: string): number {
+  const prefix = commonPrefix(a, b);
+  return splitsPair(a, prefix) || splitsPair(b, prefix) ? prefix - 1 : prefix;
+}
 
-  constructor(text: string) {
-    let free = 0xe000; // private use, then ideographs
-    for (const point of text) {
-      if (hasPairs(point) && !this.units.has(point)) {
-        while (text.includes(String.fromCharCode(free))) {
-          free = free === 0xf8ff ? 0x3400 : free + 1;
-        }
-        if (free >= 0x9fff && free < 0xe000) {
-          this.full = true;
-          return;
-        }
-        const unit = String.fromCharCode(free);
-        this.units.set(point, unit);
-        this.points.set(unit, point);
-        free = free === 0xf8ff ? 0x3400 : free + 1;
-      }
-    }
-  }
+/** How many units the whole lines have that are in so many units at the end. */
+function equalLines(text: string, suffix: number): number {
+  const end = text.indexOf('\n', text.length - suffix) + 1;
+  return end > 0 ? text.length - end : 0;
+}
 
-  pack(text: string): string {
-    return Array.from(text, point => this.units.get(point) ?? point).join('');
-  }
-
-  unpack(text: string): string {
-    return Array.from(text, unit => this.points.get(unit) ?? unit).join('');
-  }
+/** Whether a piece that stands in one of the texts only would begin or end within a pair. */
+function cutsPair(old: string, text: string, latest: number): boolean {
+  const longer = text.length > old.length ? text : old;
+  const size = Math.abs(text.length - old.length);
+  const ends = [latest + size, lineStart(longer, latest) + size];
+  return ends.some(at => splitsPair(longer, at));
 }
 
 function diffUnits(old: string, text: string): Delta {
@@ -110,20 +108,23 @@ function lineStart(text: string, at: number): number {
   return at === 0 ? 0 : text.lastIndexOf('\n', at - 1) + 1;
 }
 
-/**
- * The delta where one text is the other with one piece more, at the latest `latest`. Of the places
- * where the piece may stand, a start of a line is right for lines.
- */
+/** The delta where one text is the other with one piece more, at the unit `latest` at the latest. */
 function onePiece(old: string, text: string, latest: number): Delta {
   const grows = text.length > old.length;
   const longer = grows ? text : old;
   const size = Math.abs(text.length - old.length);
+  const at = placeOfPiece(longer, size, latest);
+  const piece = longer.slice(at, at + size);
+  return canonical([pointLength(longer.slice(0, at)), grows ? piece : -pointLength(piece)]);
+}
+
+/** Of the places where the piece may stand, a start of a line is right for lines. */
+function placeOfPiece(longer: string, size: number, latest: number): number {
   const start = lineStart(longer, latest);
   const isLines = longer.slice(latest, latest + size).includes('\n');
   const moves =
     isLines && longer.slice(start, latest) === longer.slice(start + size, latest + size);
-  const at = moves ? start : latest;
-  return canonical([at, grows ? text.slice(at, at + size) : -size]);
+  return moves ? start : latest;
 }
 
 /** How many units at the start are equal: halving, as comparing slices is fast. */
@@ -275,7 +276,7 @@ function paired(
   const found: Match[] = [];
   const look = (i: number, iEnd: number, j: number, jEnd: number, by: Level): void => {
     const gap = [atA[i], atA[iEnd], atB[j], atB[jEnd]] as unknown as Gap;
-    found.push(...inside(old, text, gap, by));
+    append(found, inside(old, text, gap, by));
   };
   let [i, j] = [0, 0];
   for (const [x, y] of pairs) {

@@ -14,6 +14,7 @@
 
 import { type CellOperation, type Write, isCellOperation, writeKey } from './apply.js';
 import { transformDelta } from './delta.js';
+import { append } from './lists.js';
 import { type Segments, segment, segments, startsWith } from './pointer.js';
 import {
   type AddOperation,
@@ -231,9 +232,9 @@ export function transformChanges(a: Change, b: Change, { later }: Role): [Change
       }
       const [crossed, anotherAfter] = transformChanges(crossing, [another], { later });
       crossing = crossed;
-      after.push(...anotherAfter);
+      append(after, anotherAfter);
     }
-    overB.push(...crossing);
+    append(overB, crossing);
     rest = after;
   }
   return [overB, rest];

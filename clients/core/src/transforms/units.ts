@@ -22,6 +22,11 @@ function isPair(text: string, unit: number): boolean {
   return low >= 0xdc00 && low <= 0xdfff;
 }
 
+/** Whether a UTF-16 unit is the second one of a pair. */
+export function splitsPair(text: string, unit: number): boolean {
+  return unit > 0 && isPair(text, unit - 1);
+}
+
 /** The number of code points of a text. */
 export function pointLength(text: string): number {
   return hasPairs(text) ? toPoints(text, text.length) : text.length;
