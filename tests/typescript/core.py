@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ot_jupyter import transforms
 from ot_jupyter.transforms import Refused
@@ -56,6 +56,12 @@ def compiled(folder: Path) -> Path:
 def request(calls: Sequence[Call]) -> str:
     """A line that asks for calls, in ASCII: it may hold halves of surrogate pairs."""
     return json.dumps(calls) + "\n"
+
+
+class Caller(Protocol):
+    """What answers calls."""
+
+    def call(self, name: str, *arguments: Any) -> Any: ...
 
 
 class Core:
@@ -141,7 +147,7 @@ def survives_json(value: Any) -> bool:
     return True
 
 
-def algebra(core: Core) -> ModuleType:
+def algebra(core: Caller) -> ModuleType:
     """What looks like ``ot_jupyter.transforms`` and asks node: for every check of the algebra."""
     module, delta = ModuleType("typescript_transforms"), ModuleType("typescript_delta")
 
