@@ -26,7 +26,7 @@ main()
 """
 # What asks people whether they want news, and what is not part of JupyterLab.
 NOISE = ["@jupyterlab/apputils-extension:announcements", "jupyterlab-jupytext"]
-SECONDS = 20.0  # a limit for hangs, not for slowness
+SECONDS = 60.0  # a limit for hangs, not for slowness
 
 
 class LabProcess(ServerProcess):
