@@ -20,7 +20,7 @@ from ot_jupyter.sequencer.entry import Head
 from ot_jupyter.sequencer.files import Files
 from ot_jupyter.sequencer.log import Attempt, LogUnavailable
 from ot_jupyter.sequencer.memory import MemoryLog
-from ot_jupyter.sequencer.pen import ABSENT, Submission, Verdict
+from ot_jupyter.sequencer.pen import ABSENT, PRESENT, Submission, Verdict
 from ot_jupyter.sequencer.projection import (
     Image,
     Past,
@@ -324,11 +324,12 @@ def test_text_of_a_cell_that_others_replaced_is_not_there_twice() -> None:
 
 
 def test_a_change_of_the_file_expects_what_it_would_destroy() -> None:
-    """Somebody types into a cell in the instant in which it is removed: merge once more."""
+    """Somebody types into a cell in the instant in which it is removed, or removes one in which
+    others wrote: merge once more."""
     document = book(a="one", b="two", c="three")
     change = diff(document, book(a="one!", x="new", c="three"))
     assert expected_by(change, document) == (
-        (("cells", "b", "source"), "two"), (("cells", "x"), ABSENT),
+        (("cells", "b", "source"), "two"), (("cells", "x"), ABSENT), (("cells", "a"), PRESENT),
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ from .log import Appended, DocumentRef, Loaded, Moved, NotAppended, Outcome
 from .runs import AUTHOR, batch_name, queue_runs
 
 ABSENT: Final = object()  # expected where nothing may be
+PRESENT: Final = object()  # expected where anything may be, but not nothing
 Expected: TypeAlias = tuple[Segments, Json]  # a place in the document, and what is there
 
 
@@ -73,7 +74,7 @@ class Submission(NamedTuple):
     ``consume``: if it is refused, its number is taken all the same (see :class:`Rejected`).
     ``strict``: it is rejected (``moved``) unless its base is the head when its turn comes.
     ``expects``: values that the document must have at places (JSON Pointers, by their parts; or
-    ``ABSENT``) when its turn comes, else it is rejected (``unexpected``).
+    ``ABSENT``, or ``PRESENT``) when its turn comes, else it is rejected (``unexpected``).
     ``waits``: it lets those that don't go first: what people type, before what kernels put out.
     ``answer`` is called once, on the event loop, when the verdict stands.
     """
@@ -651,7 +652,7 @@ def _is_at(document: Document, place: Segments, value: Json) -> bool:
         if type(found) is not dict or key not in found:
             return value is ABSENT
         found = found[key]
-    return bool(found == value)
+    return value is PRESENT or bool(found == value)
 
 
 def _turn(submission: Submission) -> int:

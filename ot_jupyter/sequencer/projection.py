@@ -35,7 +35,7 @@ from ..transforms.diff import adopt_ids, diff, diff_text
 from ..transforms.notebook import document_notebook, notebook_document
 from .entry import Head
 from .log import Attempt, FileState, LogUnavailable
-from .pen import ABSENT, Expected
+from .pen import ABSENT, PRESENT, Expected
 
 LOOKS = 100  # at a file that changes while it is read
 BUSY_SECONDS = 10.0  # so long another server's save is waited for
@@ -225,9 +225,10 @@ def merge(base: Document, found: Document, document: Document, past: Past | None
 
 
 def expected_by(change: Change, document: Document) -> tuple[Expected, ...]:
-    """What must still be so when a merged change is committed: text that is typed meanwhile into a
-    cell that it removes, or a cell that is brought back with the id of one that it adds, would be
-    lost to the rules of the algebra; merged once more, both are spared."""
+    """What must still be so when a merged change is committed. Text that is typed meanwhile into a
+    cell that it removes, a cell that is brought back with the id of one that it adds, and what it
+    writes into a cell that is removed would be lost to the rules of the algebra; merged once more,
+    all are spared."""
     expects: list[Expected] = []
     for op in change:
         cell = segments(op["path"])
@@ -235,6 +236,8 @@ def expected_by(change: Change, document: Document) -> tuple[Expected, ...]:
             expects.append((cell, ABSENT))
         elif op["op"] == "remove" and "index" in op and cell[1] in document["cells"]:
             expects.append(((*cell, "source"), document["cells"][cell[1]]["source"]))
+        elif op["op"] == "edit" and cell[0] == "cells":
+            expects.append((cell[:2], PRESENT))
     return tuple(expects)
 
 
