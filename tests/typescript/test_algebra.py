@@ -122,8 +122,15 @@ def _with_lines(chance: Random, text: str) -> str:
     return "\n".join([*lines[:at], *lines[start : start + 2], *lines[at:]])
 
 
-def within_pairs() -> Iterator[tuple[Call, Any]]:
-    """Calls with their answers, both ways."""
+def corners() -> Iterator[tuple[Call, Any]]:
+    """Calls that chance seldom makes, with their answers."""
+    for number in (2**53, -(2**53), 2**53 + 2, -(2**53) - 2):
+        yield Call("checkValue", (number,)), _expected(transforms.check_value, number)
+    for part in (1.5, -0.5):
+        yield (
+            Call("checkDelta", ([part, "a"], "text")),
+            _expected(delta.check_delta, [part, "a"], str),
+        )
     for one, other in WITHIN_PAIRS:
         for old, new in ((one, other), (other, one)):
             yield from _text_calls(Random(0), old, new)
@@ -179,8 +186,8 @@ def same(found: Any, expected: Any) -> bool:
     return diff.same(found, expected)
 
 
-def test_what_lies_within_pairs(core: Core) -> None:
-    for call, expected in within_pairs():
+def test_corners(core: Core) -> None:
+    for call, expected in corners():
         assert same(core.ask([call])[0], expected), call
 
 

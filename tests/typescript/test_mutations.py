@@ -16,7 +16,7 @@ from .. import test_algebra_table as table
 from ..fuzz.test_mutations import quick_checks
 from .core import Call, Core, algebra, request, running, survives_json
 from .mutations import MUTATIONS, Mutation
-from .test_algebra import expected_calls, same, within_pairs
+from .test_algebra import corners, expected_calls, same
 
 SEEDS = 200
 BATCH = 200  # calls: most mutations are noticed by the first few hundred
@@ -37,7 +37,7 @@ def _batches() -> list[tuple[str, list[Any]]]:
 @cache
 def _examples() -> list[tuple[Call, Any]]:
     """Calls with their answers: random ones, and all that the table refuses."""
-    found = [*within_pairs(), *(one for seed in range(SEEDS) for one in expected_calls(seed))]
+    found = [*corners(), *(one for seed in range(SEEDS) for one in expected_calls(seed))]
     for refusal in table.REFUSALS:
         if survives_json(refusal.change):
             origin = {"notebook": refusal.notebook, "fromClient": refusal.from_client}

@@ -20,7 +20,7 @@ from ot_jupyter.transforms import Refused, check, delta, diff
 from .. import test_algebra_table as table
 from ..fuzz.strategies import random_delta, random_text
 from .core import CLIENTS, algebra
-from .test_algebra import expected_calls, within_pairs
+from .test_algebra import corners, expected_calls
 
 FILE = CLIENTS / "core" / "test" / "transforms" / "vectors.jsonl"
 RANDOM = 9  # random cases, besides the table
@@ -129,7 +129,7 @@ def lines() -> Iterator[str]:
     for seed in range(RANDOM):
         _ask_of_deltas(recorder, seed)
     random = (one for seed in range(RANDOM) for one in expected_calls(seed))
-    for call, _ in chain(within_pairs(), random):
+    for call, _ in chain(corners(), random):
         _asked(recorder, call.name, *call.arguments)
     yield from recorder.lines
 
