@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nbformat
 import pytest
@@ -18,12 +18,15 @@ from jupyter_server.services.contents.largefilemanager import AsyncLargeFileMana
 from ot_jupyter.client import connect
 from ot_jupyter.sequencer.entry import Head
 from ot_jupyter.sequencer.files import Files
-from ot_jupyter.sequencer.log import Attempt, LogUnavailable
+from ot_jupyter.sequencer.log import Attempt, FileState, LogUnavailable
 from ot_jupyter.sequencer.memory import MemoryLog
 from ot_jupyter.sequencer.pen import ABSENT, PRESENT, Submission, Verdict
 from ot_jupyter.sequencer.projection import (
+    Compute,
     Image,
     Past,
+    Projection,
+    Staged,
     digest_of,
     expected_by,
     is_nearer,
@@ -331,6 +334,31 @@ def test_a_change_of_the_file_expects_what_it_would_destroy() -> None:
     assert expected_by(change, document) == (
         (("cells", "b", "source"), "two"), (("cells", "x"), ABSENT), (("cells", "a"), PRESENT),
     )  # fmt: skip
+
+
+def test_what_was_staged_is_there_until_the_store_knows_that_it_was_not_put() -> None:
+    """Else nobody could tell how an attempt ended whose server died between the two."""
+    old, new = project(book(a="one")), book(a="two")
+    image = Image(old)
+    state = FileState(image.pack(), digest_of(old), 0, None)
+    files = Projection(
+        lambda: (Head(1, "h"), new), lambda rev: None, "s", now=lambda: 100.0, mint=lambda: "m"
+    )
+    asked: list[str] = []
+    work, result = files.work(), cast(Any, None)
+    with contextlib.suppress(StopIteration):
+        while "Discard" not in asked:
+            request = work.send(result)
+            asked.append(type(request).__name__)
+            if isinstance(request, Compute):
+                result = request.function(*request.arguments)
+            else:
+                staged = Staged(project(new), digest_of(project(new)))
+                result = {"Recall": state, "Look": (1, 1), "ReadFile": old, "Stage": staged,
+                          "Begin": True, "Put": None}.get(asked[-1])  # fmt: skip
+    assert [one for one in asked if one in ("Begin", "Put", "End", "Discard")] == [
+        "Begin", "Put", "End", "Discard",
+    ]  # fmt: skip
 
 
 def book(**sources: str) -> Document:
